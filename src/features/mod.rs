@@ -1,0 +1,3 @@
+//! From an event's JSON to a row of the matrix.
+
+pub mod contract;
