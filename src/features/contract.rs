@@ -23,21 +23,19 @@ pub struct Feature {
 
 /// What a feature's JSON value may be, and how it becomes a number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Kind {
     /// A JSON number, as it is.
     Number,
     /// `true` is 1, `false` is 0.
     Boolean,
     /// A scalar of the vocabulary; its place there is the number.
-    #[serde(deny_unknown_fields)]
     Category {
         vocabulary: Vec<Term>,
         #[serde(default)]
         unknown: Unknown,
     },
     /// A part of an ISO 8601 date and time, such as `2013-01-01T05:15:00-05:00`.
-    #[serde(deny_unknown_fields)]
     Timestamp { part: Part },
 }
 

@@ -88,10 +88,11 @@ pub struct Golden {
 }
 
 /// One line of `golden.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GoldenRow {
     /// An event as production publishes it.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub event: Box<serde_json::value::RawValue>,
     /// What the training library predicts: `[p]` of class 1, `[y]`, or one probability a class.
     pub output: Vec<f64>,

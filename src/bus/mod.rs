@@ -1,0 +1,94 @@
+//! The bus: how a worker gets records and gives back what became of them, in one transaction.
+//!
+//! The loop that drives it, in full (`worker.rs`):
+//!
+//! ```text
+//! loop {
+//!     bus.collect(&mut batch)?;               // polls; a revoked partition's rows are forgotten
+//!     loop {
+//!         for tile in batch { bus.send(…)?; } // the first send opens the transaction
+//!         match bus.settle(&mut batch)? {     // outputs and offsets become visible together
+//!             Settled::Done => break,
+//!             Settled::Again => continue,     // nothing became visible; what is still ours is in the batch
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! **Contract.** Between the first `send` and the end of `settle` the consumer is not polled, so
+//! a rebalance can only meet records that have not been sent: `collect` forgets them, and handing
+//! a partition over needs no further work. `settle` leaves nothing open: it returns `Done` only
+//! when the transaction is known to be committed, and otherwise leaves in the batch exactly the
+//! records that this worker still owns and that the broker does not have as settled. A bus whose
+//! worker dies at any moment loses nothing: what was not settled is delivered again to the next
+//! owner.
+//!
+//! Two implementations: [`kafka::KafkaBus`] and [`memory::MemoryBus`], which plays every fault
+//! from a seed.
+
+pub mod memory;
+
+use crate::batch::Batch;
+use crate::outbox::Outbox;
+use crate::record::NextOffset;
+
+/// One worker's end of the bus.
+pub trait Bus {
+    /// Fills the empty `batch` with what is there: returns when it is full or old enough, or,
+    /// with an empty batch, after a short wait, so that the caller can look for other work.
+    fn collect(&mut self, batch: &mut Batch) -> Result<(), Fatal>;
+
+    /// Hands a tile's letters to the producer. Delivery is asked for by `settle`.
+    fn send(&mut self, batch: &Batch, outbox: &Outbox) -> Result<(), Fatal>;
+
+    /// Commits what was sent and the offsets of `batch`, or forgets what was sent.
+    fn settle(&mut self, batch: &mut Batch) -> Result<Settled, Fatal>;
+
+    /// How far behind each assigned partition is.
+    fn lag(&mut self) -> Vec<Lag>;
+
+    /// The longest prediction that `send` takes, in bytes, key included.
+    fn letter_bytes_max(&self) -> usize;
+
+    /// Leaves the group and lets go of everything, within the drain time-out.
+    fn close(&mut self);
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Committed: outputs and offsets are visible.
+    Done,
+    /// Not committed. The batch now holds what is still to be scored and sent, perhaps nothing.
+    Again,
+}
+
+/// Where an assigned partition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    pub partition: i32,
+    pub next: NextOffset,
+    /// Records between `next` and the end of the partition, as last told by the broker.
+    pub events: u64,
+}
+
+/// What ends the process: no retry by this instance can help. The text names what, where, and
+/// after `hint:` what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    /// Exit code 69.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Exit code 77.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// Exit code 78.
+    #[error("{0}")]
+    Configuration(String),
+    /// Exit code 65.
+    #[error("{0}")]
+    Data(String),
+    /// Exit code 70: a broken promise of ours or of the client library.
+    #[error("{0}")]
+    Bug(String),
+}
