@@ -1,7 +1,12 @@
 //! The contract: which fields of an event are the model's features, and what they may hold.
 
+use std::collections::HashSet;
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::path::PointerFault;
 
 /// One column of the matrix, described by where its value stands in the event and of what kind
 /// it is. The features of a manifest stand in the order of the model's columns.
@@ -78,4 +83,64 @@ pub enum Part {
     Minute,
     /// Seconds since 1970-01-01T00:00:00Z with their fraction; a time without offset is read as UTC.
     EpochSeconds,
+}
+
+/// Why a contract cannot be compiled into a decoder.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContractError {
+    #[error("the contract has no features")]
+    Empty,
+    #[error("feature `{name}` is described twice")]
+    DuplicateFeature { name: String },
+    #[error("feature `{name}`: path `{path}` {fault}")]
+    FeaturePath { name: String, path: String, fault: PointerFault },
+    #[error("captured path `{path}` {fault}")]
+    CapturePath { path: String, fault: PointerFault },
+    #[error("feature `{name}`: the vocabulary is empty")]
+    EmptyVocabulary { name: String },
+    #[error("feature `{name}`: {term} stands twice in the vocabulary")]
+    DuplicateTerm { name: String, term: String },
+}
+
+/// Checks all that can be said of a contract without its pointers.
+pub(super) fn validate(contract: &[Feature]) -> Result<(), ContractError> {
+    if contract.is_empty() {
+        return Err(ContractError::Empty);
+    }
+    let mut names = HashSet::new();
+    for Feature { name, kind, .. } in contract {
+        if !names.insert(name) {
+            return Err(ContractError::DuplicateFeature { name: name.clone() });
+        }
+        if let Kind::Category { vocabulary, .. } = kind {
+            validate_vocabulary(name, vocabulary)?;
+        }
+    }
+    Ok(())
+}
+
+fn validate_vocabulary(name: &str, vocabulary: &[Term]) -> Result<(), ContractError> {
+    if vocabulary.is_empty() {
+        return Err(ContractError::EmptyVocabulary { name: name.to_owned() });
+    }
+    // As JSON writes them, terms are equal exactly if they are the same category.
+    let mut terms = HashSet::new();
+    for term in vocabulary.iter().map(Term::to_string) {
+        if terms.contains(&term) {
+            return Err(ContractError::DuplicateTerm { name: name.to_owned(), term });
+        }
+        terms.insert(term);
+    }
+    Ok(())
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Boolean(boolean) => write!(f, "{boolean}"),
+            // Adding zero makes -0 the 0 that it is equal to.
+            Self::Number(number) => write!(f, "{}", number + 0.0),
+        }
+    }
 }

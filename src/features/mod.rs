@@ -1,3 +1,14 @@
 //! From an event's JSON to a row of the matrix.
+//!
+//! [`contract`] says which fields are features. [`decode::Decoder`] is the contract compiled:
+//! [`path`] makes one tree of all pointers, [`walk`] goes along it while `serde_json` reads the
+//! event once, and [`value`] turns what stands at a leaf into a number.
 
 pub mod contract;
+pub mod decode;
+mod path;
+mod value;
+mod walk;
+mod words;
+
+pub use path::PointerFault;
