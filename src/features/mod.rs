@@ -12,3 +12,8 @@ mod walk;
 mod words;
 
 pub use path::PointerFault;
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;

@@ -147,3 +147,31 @@ impl Tree {
         self.places
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_are_unescaped_step_by_step() {
+        let check = |pointer, steps: &[&str]| assert_eq!(parse(pointer).unwrap(), steps);
+        check("", &[]);
+        check("/", &[""]);
+        check("/a/b", &["a", "b"]);
+        check("/a~1b/~0~01/~01", &["a/b", "~~1", "~1"]);
+        assert_eq!(parse("a"), Err(PointerFault::NoSlash));
+        assert_eq!(parse("/a~"), Err(PointerFault::BadEscape));
+        assert_eq!(parse("/a~é"), Err(PointerFault::BadEscape));
+        assert_eq!(parse(&"/a".repeat(65)), Err(PointerFault::TooLong));
+    }
+
+    #[test]
+    fn array_indices_are_plain_digits() {
+        assert_eq!([index("0"), index("10")], [Some(0), Some(10)]);
+        assert!(
+            ["", "-", "+1", "01", "1e1", "99999999999999999999"]
+                .iter()
+                .all(|step| index(step).is_none())
+        );
+    }
+}

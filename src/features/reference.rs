@@ -1,0 +1,235 @@
+//! The decoder as a specification: by way of `serde_json::Value`, slow and plain. Whatever event
+//! chance writes under whatever contract, the decoder agrees with it.
+
+use jiff::fmt::temporal::Pieces;
+use jiff::tz::Offset;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use serde_json::Value;
+
+use super::contract::{Feature, Kind, Part, Term, Unknown};
+use super::decode::Limits;
+use super::tests::run;
+use crate::reject::Reason;
+
+const LIMITS: Limits = Limits { event_bytes_max: 400, json_depth_max: 5 };
+
+/// The row and what the captures hold, or the reason.
+type Outcome = Result<(Vec<f64>, Vec<Option<Value>>), Reason>;
+
+fn reference(contract: &[Feature], captures: &[String], event: &[u8]) -> Outcome {
+    if event.len() > LIMITS.event_bytes_max {
+        return Err(Reason::TooLarge);
+    }
+    let text = str::from_utf8(event).map_err(|_| Reason::NotUtf8)?;
+    if depth(text) > LIMITS.json_depth_max {
+        return Err(Reason::TooDeep);
+    }
+    let event: Value = serde_json::from_str(text).map_err(|_| Reason::NotJson)?;
+    if !event.is_object() {
+        return Err(Reason::NotAnObject);
+    }
+    let row = contract.iter().map(|feature| column(feature, event.pointer(&feature.path)));
+    let spans = captures.iter().map(|path| event.pointer(path).cloned());
+    Ok((row.collect::<Result<_, _>>()?, spans.collect()))
+}
+
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut inside, mut escaped) = (0_usize, 0, false, false);
+    for c in text.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if inside => escaped = true,
+            '"' => inside = !inside,
+            '{' | '[' if !inside => depth += 1,
+            '}' | ']' if !inside => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+fn column(feature: &Feature, value: Option<&Value>) -> Result<f64, Reason> {
+    let missing = feature.missing.unwrap_or(f64::NAN);
+    let value = match value {
+        None | Some(Value::Null) if feature.required => {
+            return Err(Reason::RequiredFeatureMissing);
+        }
+        None | Some(Value::Null) => return Ok(missing),
+        Some(value) => value,
+    };
+    let number = match &feature.kind {
+        Kind::Number => value.as_f64(),
+        Kind::Boolean => value.as_bool().map(|boolean| if boolean { 1.0 } else { 0.0 }),
+        Kind::Timestamp { part } => value.as_str().and_then(|text| timestamp(text, *part)),
+        Kind::Category { .. } if value.is_object() || value.is_array() => None,
+        Kind::Category { vocabulary, unknown } => {
+            let code = vocabulary.iter().position(|term| match term {
+                Term::Text(text) => value.as_str() == Some(text),
+                Term::Boolean(boolean) => value.as_bool() == Some(*boolean),
+                Term::Number(number) => value.as_f64() == Some(*number),
+            });
+            match (code, unknown) {
+                (Some(code), _) => Some(code as f64),
+                (None, Unknown::Code) => Some(vocabulary.len() as f64),
+                (None, Unknown::Missing) => Some(missing),
+                (None, Unknown::Reject) => return Err(Reason::UnknownCategory),
+            }
+        }
+    };
+    number.ok_or(Reason::WrongKind)
+}
+
+fn timestamp(text: &str, part: Part) -> Option<f64> {
+    let pieces = Pieces::parse(text).ok()?;
+    let civil = pieces.date().to_datetime(pieces.time().unwrap_or_default());
+    Some(match part {
+        Part::Month => f64::from(civil.month()),
+        Part::Day => f64::from(civil.day()),
+        Part::Weekday => f64::from(civil.weekday().to_monday_one_offset()) - 1.0,
+        Part::Hour => f64::from(civil.hour()),
+        Part::Minute => f64::from(civil.minute()),
+        Part::EpochSeconds => {
+            let offset = i64::from(pieces.to_numeric_offset().map_or(0, Offset::seconds));
+            let seconds = civil.duration_since(jiff::civil::date(1970, 1, 1).into()).as_secs();
+            (seconds - offset) as f64 + f64::from(civil.subsec_nanosecond()) / 1e9
+        }
+    })
+}
+
+/// Names that objects and pointers draw from, as JSON and as a pointer's step.
+const NAMES: [(&str, &str); 8] = [
+    (r#""a""#, "a"),
+    (r#""b""#, "b"),
+    (r#""\u0061""#, "a"),
+    (r#""0""#, "0"),
+    (r#""1""#, "1"),
+    (r#""x/y""#, "x~1y"),
+    (r#""m~n""#, "m~0n"),
+    (r#""é""#, "é"),
+];
+
+const SCALARS: [&str; 20] = [
+    "null",
+    "true",
+    "false",
+    "0",
+    "-0",
+    "1",
+    "1.0",
+    "-2.5E-3",
+    "0.30000000000000004",
+    "12345678901234567890123",
+    "18446744073709551615",
+    r#""""#,
+    r#""a""#,
+    r#""\u0061""#,
+    r#""1""#,
+    r#""{[\"""#,
+    r#""2013-01-01T05:15:00-05:00""#,
+    r#""2013-03-31 23:59:59.25Z""#,
+    r#""2013-12-09""#,
+    r#""2013-02-30""#,
+];
+
+fn pointer() -> impl Strategy<Value = String> {
+    vec(select(&NAMES[..]), 1..4)
+        .prop_map(|steps| steps.iter().map(|(_, step)| format!("/{step}")).collect())
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    use Part::{Day, EpochSeconds, Hour, Minute, Month, Weekday};
+    let terms = vec![
+        Term::Text("a".into()),
+        Term::Number(1.0),
+        Term::Text("1".into()),
+        Term::Boolean(true),
+        Term::Number(0.0),
+    ];
+    prop_oneof![
+        Just(Kind::Number),
+        Just(Kind::Boolean),
+        select(vec![Unknown::Missing, Unknown::Reject, Unknown::Code])
+            .prop_map(move |unknown| Kind::Category { vocabulary: terms.clone(), unknown }),
+        select(vec![Month, Day, Weekday, Hour, Minute, EpochSeconds])
+            .prop_map(|part| Kind::Timestamp { part }),
+    ]
+}
+
+fn contract() -> impl Strategy<Value = Vec<Feature>> {
+    let feature = (pointer(), kind(), prop::bool::weighted(0.1), prop::option::of(Just(-1.0)));
+    vec(feature, 1..6).prop_map(|features| {
+        let named = features.into_iter().enumerate();
+        named
+            .map(|(i, (path, kind, required, missing))| Feature {
+                name: format!("f{i}"),
+                path,
+                kind,
+                required,
+                missing,
+            })
+            .collect()
+    })
+}
+
+fn value() -> impl Strategy<Value = String> {
+    let scalar = select(&SCALARS[..]).prop_map(str::to_owned);
+    scalar.prop_recursive(5, 24, 4, |value| {
+        prop_oneof![
+            vec(value.clone(), 0..4).prop_map(|values| format!("[{}]", values.join(", "))),
+            object(value),
+        ]
+    })
+}
+
+fn object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    vec((select(&NAMES[..]), value), 0..5).prop_map(|members| {
+        let members: Vec<_> =
+            members.iter().map(|((name, _), value)| format!("{name} :\n{value}")).collect();
+        format!("{{{}}}", members.join(","))
+    })
+}
+
+/// Mostly events, some other documents, some of either damaged by one byte. None comes to hold a
+/// number beyond f64 or half a surrogate pair: the decoder passes over them where nothing is
+/// read, `Value` does not.
+fn event() -> impl Strategy<Value = Vec<u8>> {
+    let text = prop_oneof![9 => object(value()), 1 => value()];
+    let damage = (any::<Index>(), select(&b"{}[]\",:\\ \x00\xff0a-."[..]));
+    (text, prop::option::weighted(0.2, damage)).prop_map(|(text, damage)| {
+        let mut bytes = text.into_bytes();
+        if let Some((at, byte)) = damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes
+    })
+}
+
+/// NaN equals NaN, and 0 is not -0.
+fn bits(outcome: Outcome) -> Result<(Vec<u64>, Vec<Option<Value>>), Reason> {
+    outcome.map(|(row, captured)| {
+        let bits = row.into_iter().map(|x| if x.is_nan() { u64::MAX } else { x.to_bits() });
+        (bits.collect(), captured)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4096) })]
+    #[test]
+    fn the_decoder_agrees_with_the_reference(
+        contract in contract(),
+        captures in vec(prop_oneof![4 => pointer(), 1 => Just(String::new())], 0..3),
+        event in event(),
+    ) {
+        let expected = reference(&contract, &captures, &event);
+        let found = run(&contract, &captures, LIMITS, &event).map_err(|reject| reject.reason);
+        let found = found.map(|(row, texts)| {
+            let value = |text: String| serde_json::from_str(&text).unwrap();
+            (row, texts.into_iter().map(|text| text.map(value)).collect())
+        });
+        prop_assert_eq!(bits(found), bits(expected));
+    }
+}
