@@ -1,3 +1,85 @@
 //! Models: what a bundle holds, and how a matrix becomes predictions.
 
 pub mod bundle;
+pub mod forest;
+pub mod import;
+
+#[cfg(test)]
+mod conformance;
+
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+use crate::features::contract::Term;
+use forest::Forest;
+
+/// A model of any kind, ready to score.
+#[derive(Debug)]
+pub enum Model {
+    Forest(Forest),
+}
+
+/// A worker's buffers. They grow to what the largest model needs and are then reused, so that
+/// steady state allocates nothing.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    forest: forest::Scratch,
+}
+
+impl Model {
+    /// The model's own names of its columns, in column order.
+    pub fn feature_names(&self) -> &[String] {
+        match self {
+            Self::Forest(forest) => &forest.features().names,
+        }
+    }
+
+    /// Columns that the model file marks as categories.
+    pub fn categorical(&self) -> &[usize] {
+        match self {
+            Self::Forest(forest) => &forest.features().categorical,
+        }
+    }
+
+    /// The categories that stand in the model file: a list for each column that training was
+    /// given as categories, in column order. A value's place in its list is its code.
+    pub fn vocabularies(&self) -> &[Vec<Term>] {
+        match self {
+            Self::Forest(forest) => &forest.features().vocabularies,
+        }
+    }
+
+    /// Numbers a row: 1, or one a class.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Self::Forest(forest) => forest.outputs(),
+        }
+    }
+
+    /// What the training library's `predict` gives: raw scores, then the objective's transform.
+    ///
+    /// `x` is rows × features, NaN where a value is missing; a column's rows stand one after
+    /// another, and it may be a slice of a larger matrix. `out` is rows × [`Self::outputs`].
+    pub fn predict(
+        &self,
+        x: ArrayView2<'_, f64>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut2<'_, f64>,
+    ) {
+        match self {
+            Self::Forest(forest) => forest.predict(x, &mut scratch.forest, out),
+        }
+    }
+
+    /// The scores before the transform (log-odds, logarithms, class scores): shapes as in
+    /// [`Self::predict`].
+    pub fn predict_raw(
+        &self,
+        x: ArrayView2<'_, f64>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut2<'_, f64>,
+    ) {
+        match self {
+            Self::Forest(forest) => forest.predict_raw(x, &mut scratch.forest, out),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What the trees read: the columns they test, each brought to one way of reading a value.
+
+use ndarray::ArrayView2;
+
+use super::tree::{Split, Test, Tree};
+
+/// The code of a value that is no category: beyond every set.
+const NO_CATEGORY: f64 = u32::MAX as f64;
+
+/// A column of the matrix as splits read it. Splits that read a column in two ways have two.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Input {
+    pub feature: usize,
+    pub reading: Reading,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reading {
+    /// The value as it is.
+    Number,
+    /// |v| ≤ the bound is read as NaN.
+    ZeroIsMissing(f64),
+    /// A category's code, a whole number from 0; [`NO_CATEGORY`] for NaN and all that is no i32
+    /// from 0 once truncated toward zero.
+    Category,
+}
+
+impl Input {
+    fn of(split: &Split) -> Self {
+        let reading = match split.test {
+            Test::Number { zero_is_missing: None, .. } => Reading::Number,
+            Test::Number { zero_is_missing: Some(bound), .. } => Reading::ZeroIsMissing(bound),
+            Test::Category(_) => Reading::Category,
+        };
+        Self { feature: split.feature, reading }
+    }
+
+    fn key(&self) -> (usize, u8, u64) {
+        match self.reading {
+            Reading::Number => (self.feature, 0, 0),
+            Reading::ZeroIsMissing(bound) => (self.feature, 1, bound.to_bits()),
+            Reading::Category => (self.feature, 2, 0),
+        }
+    }
+
+    /// Reads the column's rows into `into`, which may be longer.
+    pub fn read<'a>(&self, x: ArrayView2<'_, f64>, into: impl Iterator<Item = &'a mut f64>) {
+        let column = x.column(self.feature);
+        let values = into.zip(column);
+        match self.reading {
+            Reading::Number => values.for_each(|(slot, &v)| *slot = v),
+            Reading::ZeroIsMissing(bound) => {
+                values.for_each(|(slot, &v)| *slot = if v.abs() <= bound { f64::NAN } else { v });
+            }
+            Reading::Category => values.for_each(|(slot, &v)| *slot = category(v)),
+        }
+    }
+}
+
+fn category(v: f64) -> f64 {
+    let code = v.trunc();
+    if (0.0..=f64::from(i32::MAX)).contains(&code) { code } else { NO_CATEGORY }
+}
+
+/// Every input of an ensemble, in the order of columns.
+#[derive(Debug)]
+pub struct Inputs {
+    list: Vec<Input>,
+}
+
+impl Inputs {
+    pub fn of(trees: &[Tree]) -> Self {
+        let mut list: Vec<Input> =
+            trees.iter().flat_map(|tree| tree.splits().iter().map(Input::of)).collect();
+        list.sort_unstable_by_key(Input::key);
+        list.dedup_by_key(|input| input.key());
+        Self { list }
+    }
+
+    pub fn list(&self) -> &[Input] {
+        &self.list
+    }
+
+    /// The place in the list of what `split` reads, which must be a split of these trees.
+    pub fn index(&self, split: &Split) -> usize {
+        let key = Input::of(split).key();
+        self.list.partition_point(|input| input.key() < key)
+    }
+
+    /// Numbers a row of [`Self::read_rows`]; 1 at least, so that a leaf too has something to read.
+    pub fn width(&self) -> usize {
+        self.list.len().max(1)
+    }
+
+    /// Reads rows into `into`, rows × width, row-major: a walk down a tree then stays within a
+    /// few cache lines.
+    pub fn read_rows(&self, x: ArrayView2<'_, f64>, into: &mut Vec<f64>) {
+        let width = self.width();
+        into.clear();
+        into.resize(x.nrows() * width, 0.0);
+        for (place, input) in self.list.iter().enumerate() {
+            input.read(x, into.iter_mut().skip(place).step_by(width));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn categories_are_truncated_toward_zero_and_bounded_by_i32() {
+        for (v, code) in [(-0.5, 0.0), (3.9, 3.0), (2_147_483_647.5, 2_147_483_647.0)] {
+            assert_eq!(category(v), code, "{v}");
+        }
+        for v in [-1.0, 2_147_483_648.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(category(v), NO_CATEGORY, "{v}");
+        }
+    }
+}

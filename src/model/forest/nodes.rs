@@ -1,0 +1,153 @@
+//! Trees as flat nodes: for few rows, and for trees with too many leaves for bit-planes.
+//!
+//! A node is 16 bytes, its children stand side by side, and a step is `next + right`. A leaf
+//! steps onto itself, so rows can walk in lockstep without asking which of them have arrived:
+//! sixteen walks at once hide each other's cache misses.
+
+use super::inputs::Inputs;
+use super::tree::{Child, Side, Split, Test, Tree, contains};
+
+/// Rows that walk down a tree together.
+const LANES: usize = 16;
+
+/// All trees of an ensemble.
+#[derive(Debug)]
+pub struct Nodes {
+    nodes: Vec<Node>,
+    /// Of each tree, by number.
+    roots: Vec<u32>,
+    /// Where each category set stands in `words`.
+    sets: Vec<(u32, u32)>,
+    words: Vec<u32>,
+    width: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    /// Numeric split: the threshold. Categorical split: the number of its set. Leaf: its value.
+    value: f64,
+    /// The left child; the right one stands after it. Of a leaf, itself.
+    next: u32,
+    /// The input to test, and in the bits above what kind of node this is.
+    bits: u32,
+}
+
+const MISSING_GOES_RIGHT: u32 = 1 << 29;
+const CATEGORY: u32 = 1 << 30;
+const LEAF: u32 = 1 << 31;
+const INPUT: u32 = MISSING_GOES_RIGHT - 1;
+
+impl Node {
+    fn is(&self, kind: u32) -> bool {
+        self.bits & kind != 0
+    }
+
+    fn leaf(value: f64, place: usize) -> Self {
+        Self { value, next: place as u32, bits: LEAF }
+    }
+}
+
+impl Nodes {
+    pub fn new(trees: &[Tree], inputs: &Inputs) -> Self {
+        let mut all = Self {
+            nodes: Vec::new(),
+            roots: Vec::new(),
+            sets: Vec::new(),
+            words: Vec::new(),
+            width: inputs.width(),
+        };
+        for tree in trees {
+            all.push(tree, inputs);
+        }
+        all
+    }
+
+    /// Appends a tree level by level: what is walked first stands together.
+    fn push(&mut self, tree: &Tree, inputs: &Inputs) {
+        let root = self.nodes.len();
+        self.roots.push(root as u32);
+        self.nodes.push(Node::leaf(0.0, root));
+        let mut level = vec![(tree.root(), root)];
+        while !level.is_empty() {
+            let mut below = Vec::new();
+            for (child, place) in level {
+                match child {
+                    Child::Leaf(leaf) => self.nodes[place] = Node::leaf(tree.leaves()[leaf], place),
+                    Child::Split(split) => {
+                        let split = &tree.splits()[split];
+                        let next = self.nodes.len();
+                        self.nodes[place] = self.split(split, next, inputs);
+                        self.nodes.extend([Node::leaf(0.0, next), Node::leaf(0.0, next + 1)]);
+                        below.extend([(split.left, next), (split.right, next + 1)]);
+                    }
+                }
+            }
+            level = below;
+        }
+    }
+
+    fn split(&mut self, split: &Split, next: usize, inputs: &Inputs) -> Node {
+        let input = inputs.index(split) as u32;
+        let (value, kind) = match &split.test {
+            Test::Number { threshold, missing: Side::Left, .. } => (*threshold, 0),
+            Test::Number { threshold, missing: Side::Right, .. } => {
+                (*threshold, MISSING_GOES_RIGHT)
+            }
+            Test::Category(set) => {
+                let start = self.words.len() as u32;
+                self.words.extend(set.words());
+                self.sets.push((start, self.words.len() as u32));
+                ((self.sets.len() - 1) as f64, CATEGORY)
+            }
+        };
+        Node { value, next: next as u32, bits: input | kind }
+    }
+
+    /// The leaf value of tree number `tree` for one row of [`Inputs::read_rows`].
+    pub fn walk(&self, tree: usize, row: &[f64]) -> f64 {
+        let mut node = &self.nodes[self.roots[tree] as usize];
+        while !node.is(LEAF) {
+            node = &self.nodes[self.step(node, row) as usize];
+        }
+        node.value
+    }
+
+    /// Adds to each row's sum the leaf value of tree number `tree`. `rows` is as many rows of
+    /// [`Inputs::read_rows`] as there are sums.
+    pub fn add(&self, tree: usize, rows: &[f64], sums: &mut [f64]) {
+        let groups = rows.chunks(LANES * self.width).zip(sums.chunks_mut(LANES));
+        for (rows, sums) in groups {
+            let mut places = [self.roots[tree]; LANES];
+            loop {
+                let mut moved = 0;
+                for (place, row) in places.iter_mut().zip(rows.chunks_exact(self.width)) {
+                    let next = self.step(&self.nodes[*place as usize], row);
+                    moved |= *place ^ next;
+                    *place = next;
+                }
+                if moved == 0 {
+                    break;
+                }
+            }
+            for (sum, place) in sums.iter_mut().zip(places) {
+                *sum += self.nodes[place as usize].value;
+            }
+        }
+    }
+
+    #[inline]
+    fn step(&self, node: &Node, row: &[f64]) -> u32 {
+        let v = row[(node.bits & INPUT) as usize];
+        let right = if node.is(CATEGORY) {
+            !self.set_holds(node.value as usize, v)
+        } else {
+            (v > node.value) | (v.is_nan() & node.is(MISSING_GOES_RIGHT))
+        };
+        node.next + u32::from(right & !node.is(LEAF))
+    }
+
+    fn set_holds(&self, set: usize, code: f64) -> bool {
+        let (start, end) = self.sets[set];
+        contains(&self.words[start as usize..end as usize], code as u32)
+    }
+}

@@ -1,0 +1,207 @@
+//! One `Tree=` block, brought into the neutral form.
+
+use crate::model::forest::tree::{CategorySet, Child, Fault, Side, Split, Test, Tree};
+use crate::model::import::ImportError;
+
+use super::section::{Lines, Section};
+
+const KEYS: [&str; 22] = [
+    "num_leaves",
+    "num_cat",
+    "split_feature",
+    "split_gain",
+    "threshold",
+    "decision_type",
+    "left_child",
+    "right_child",
+    "leaf_value",
+    "leaf_weight",
+    "leaf_count",
+    "internal_value",
+    "internal_weight",
+    "internal_count",
+    "cat_boundaries",
+    "cat_threshold",
+    "is_linear",
+    "leaf_const",
+    "num_features",
+    "leaf_features",
+    "leaf_coeff",
+    // Leaf values already hold it.
+    "shrinkage",
+];
+
+const REQUIRED: [&str; 2] = ["num_leaves", "leaf_value"];
+
+/// LightGBM's `kZeroThreshold`, an f32: what is no larger is zero, before any comparison.
+const ZERO: f64 = 1e-35_f32 as f64;
+
+/// Reads the block of tree number `index` of a model with `features` columns.
+pub fn read(lines: &mut Lines<'_>, index: usize, features: usize) -> Result<Tree, ImportError> {
+    read_block(lines, index, features).map_err(|error| error.in_tree(index))
+}
+
+fn read_block(lines: &mut Lines<'_>, index: usize, features: usize) -> Result<Tree, ImportError> {
+    if let Some(line) = lines.next()
+        && line.text != format!("Tree={index}").as_bytes()
+    {
+        let what = format!("expected `Tree={index}`, found `{}`", line.text.escape_ascii());
+        return Err(ImportError::new(what).at_line(line.number));
+    }
+    let block = Section::read(lines, &KEYS, &REQUIRED)?;
+    let leaves = leaf_values(&block)?;
+    if block.optional("is_linear").is_some_and(|field| field.value != "0") {
+        refuse_linear(&block, leaves.len())?;
+    }
+    let splits = splits(&block, leaves.len())?;
+    Tree::new(splits, leaves, features).map_err(|fault| named(&block, fault, features))
+}
+
+fn leaf_values(block: &Section<'_>) -> Result<Vec<f64>, ImportError> {
+    let count: usize = block.number("num_leaves")?;
+    if count == 0 {
+        return Err(block.field("num_leaves")?.error("num_leaves=0: a tree has a leaf at least"));
+    }
+    let leaves: Vec<f64> = block.list("leaf_value", count, &format!("num_leaves={count}"))?;
+    match leaves.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(block.field("leaf_value")?.error(format!("a `leaf_value` is {value}"))),
+        None => Ok(leaves),
+    }
+}
+
+/// Leaves that hold a linear model (`linear_tree=1`) are not evaluated yet. Their counts are
+/// checked first, so that a broken file is called broken.
+fn refuse_linear(block: &Section<'_>, leaves: usize) -> Result<(), ImportError> {
+    let counts: Vec<usize> = block.list("num_features", leaves, &format!("num_leaves={leaves}"))?;
+    let listed = block.field("leaf_features")?.words().count();
+    let counted = counts.iter().try_fold(0_usize, |sum, &count| sum.checked_add(count));
+    if counted != Some(listed) {
+        let what = format!("`num_features` does not add up to the {listed} of `leaf_features`");
+        return Err(block.field("num_features")?.error(what));
+    }
+    Err(ImportError::new("linear trees (`linear_tree=1`) are not supported"))
+}
+
+/// The inner nodes, one less than leaves.
+fn splits(block: &Section<'_>, leaves: usize) -> Result<Vec<Split>, ImportError> {
+    if leaves == 1 {
+        return Ok(Vec::new());
+    }
+    let (count, because) = (leaves - 1, format!("num_leaves={leaves}"));
+    let features: Vec<usize> = block.list("split_feature", count, &because)?;
+    let thresholds: Vec<f64> = block.list("threshold", count, &because)?;
+    let types: Vec<u8> = block.list("decision_type", count, &because)?;
+    let left: Vec<i32> = block.list("left_child", count, &because)?;
+    let right: Vec<i32> = block.list("right_child", count, &because)?;
+    let sets = category_sets(block)?;
+    (0..count)
+        .map(|node| {
+            Ok(Split {
+                feature: features[node],
+                test: test(block, thresholds[node], types[node], &sets)?,
+                left: child(left[node]),
+                right: child(right[node]),
+            })
+        })
+        .collect()
+}
+
+/// A child below zero is the complement of a leaf's number.
+fn child(number: i32) -> Child {
+    match usize::try_from(number) {
+        Ok(split) => Child::Split(split),
+        Err(_) => Child::Leaf(!number as usize),
+    }
+}
+
+/// Bit 0 of `decision_type`: categorical; bit 1: what is missing goes left; bits 2 and 3: what
+/// counts as missing (0 nothing, 1 zero and NaN, 2 NaN).
+fn test(
+    block: &Section<'_>,
+    threshold: f64,
+    decision_type: u8,
+    sets: &[CategorySet],
+) -> Result<Test, ImportError> {
+    if threshold.is_nan() {
+        return Err(block.field("threshold")?.error("a `threshold` is NaN"));
+    }
+    let side = if decision_type & 2 == 2 { Side::Left } else { Side::Right };
+    match (decision_type & 1, decision_type >> 2) {
+        (1, 0..=2) => Ok(Test::Category(category(block, threshold, sets)?)),
+        (0, 0) => {
+            // NaN is read as 0.
+            let missing = if threshold >= 0.0 { Side::Left } else { Side::Right };
+            Ok(Test::Number { threshold: snapped(threshold), missing, zero_is_missing: None })
+        }
+        (0, 1) => Ok(Test::Number { threshold, missing: side, zero_is_missing: Some(ZERO) }),
+        (0, 2) => {
+            Ok(Test::Number { threshold: snapped(threshold), missing: side, zero_is_missing: None })
+        }
+        _ => {
+            let what = format!("`decision_type` {decision_type} does not exist");
+            Err(block.field("decision_type")?.error(what))
+        }
+    }
+}
+
+/// The threshold at which plain values part as values do that are first rounded to 0 when they
+/// are within ±[`ZERO`]: that whole interval goes one way.
+fn snapped(threshold: f64) -> f64 {
+    if threshold >= 0.0 { threshold.max(ZERO) } else { threshold.min((-ZERO).next_down()) }
+}
+
+/// A categorical split's threshold is the number of its set.
+fn category(
+    block: &Section<'_>,
+    threshold: f64,
+    sets: &[CategorySet],
+) -> Result<CategorySet, ImportError> {
+    let known = threshold >= 0.0 && threshold < sets.len() as f64;
+    if !known {
+        let what = format!("`threshold` {threshold}: num_cat={} has no such set", sets.len());
+        return Err(block.field("threshold")?.error(what));
+    }
+    Ok(sets[threshold as usize].clone())
+}
+
+/// Set i is the words `cat_boundaries[i]..cat_boundaries[i + 1]` of `cat_threshold`, 32 bits each.
+fn category_sets(block: &Section<'_>) -> Result<Vec<CategorySet>, ImportError> {
+    let count: usize = block.number("num_cat")?;
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let because = format!("num_cat={count}");
+    let bounds: Vec<usize> = block.list("cat_boundaries", count.saturating_add(1), &because)?;
+    let rising = bounds.first() == Some(&0) && bounds.is_sorted();
+    if !rising {
+        return Err(block.field("cat_boundaries")?.error("`cat_boundaries` must rise from 0"));
+    }
+    let length = bounds[count];
+    let words: Vec<u32> =
+        block.list("cat_threshold", length, &format!("the last of cat_boundaries, {length},"))?;
+    Ok(bounds.windows(2).map(|pair| CategorySet::new(words[pair[0]..pair[1]].to_vec())).collect())
+}
+
+/// A fault of the tree's shape in the words of the file.
+fn named(block: &Section<'_>, fault: Fault, features: usize) -> ImportError {
+    let (key, what) = match fault {
+        Fault::Child { split, side: Side::Left } => {
+            ("left_child", format!("`left_child` of node {split} is out of range"))
+        }
+        Fault::Child { split, side: Side::Right } => {
+            ("right_child", format!("`right_child` of node {split} is out of range"))
+        }
+        Fault::Feature { split, feature } => {
+            let what = format!(
+                "`split_feature` {feature} of node {split}: the model has {features} features"
+            );
+            ("split_feature", what)
+        }
+        other => ("left_child", other.to_string()),
+    };
+    let error = ImportError::new(what);
+    match block.optional(key) {
+        Some(field) => error.at_line(field.line),
+        None => error,
+    }
+}
