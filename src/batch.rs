@@ -98,7 +98,7 @@ impl Batch {
     }
 
     /// The headers of the record at `row`, in their order.
-    pub fn headers(&self, row: usize) -> impl ExactSizeIterator<Item = Header<'_>> {
+    pub fn headers(&self, row: usize) -> impl ExactSizeIterator<Item = Header<'_>> + Clone {
         self.headers[self.rows[row].headers.clone()].iter().map(|spans| Header {
             name: &self.bytes[spans.name.clone()],
             value: spans.value.clone().map(|span| &self.bytes[span]),

@@ -6,120 +6,199 @@
 //! golden.jsonl    events with the predictions the training library gave for them
 //! ```
 //!
-//! The digest of a version is the SHA-256 of `manifest.json`: it fixes everything.
+//! The digest of a version is the SHA-256 of `manifest.json`: it fixes everything. This is the only
+//! place that reads models from files.
 
-use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::features::contract::Feature;
+use super::manifest::{GoldenRow, Manifest};
 
-/// `manifest.json`. Fields that this version of the program does not know are kept out of the
-/// way, not refused: a newer trainer may say more.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Manifest {
-    /// The model's name, the key of its control messages.
-    pub model: String,
-    pub version: String,
-    /// RFC 3339.
-    pub created: String,
-    pub artifact: Artifact,
-    pub task: Task,
-    /// In the order of the model's columns.
-    pub features: Vec<Feature>,
-    pub golden: Golden,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub training: Option<Training>,
-    /// Training-time histogram of each feature, for drift.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reference: Option<serde_json::Value>,
+pub const MANIFEST: &str = "manifest.json";
+/// Vocabularies of a million entries fit; nothing honest is larger.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+/// What a bundle's files hold, with every digest checked.
+#[derive(Debug)]
+pub struct Bundle {
+    pub manifest: Manifest,
+    /// `sha256:` and the hexadecimal SHA-256 of `manifest.json`.
+    pub digest: String,
+    pub model: Vec<u8>,
+    pub golden: Vec<GoldenRow>,
 }
 
-/// The model file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Artifact {
-    pub format: Format,
-    /// A file name inside the bundle.
-    pub path: String,
-    /// Lower-case hexadecimal.
-    pub sha256: String,
-    pub bytes: u64,
+/// Why a bundle could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    #[error("`{uri}` cannot be read here: {why}")]
+    Uri { uri: String, why: &'static str },
+    #[error("cannot read `{path}`: {why}")]
+    Read { path: PathBuf, why: String },
+    #[error("`{path}` is larger than {bytes_max} bytes")]
+    TooLarge { path: PathBuf, bytes_max: u64 },
+    #[error("`{path}`: {why}")]
+    Manifest { path: PathBuf, why: String },
+    #[error("`{path}` has digest {found}, {wanted} was announced")]
+    Announced { path: PathBuf, found: String, wanted: String },
+    #[error("`{path}` has SHA-256 {found}, its manifest says {wanted}")]
+    Digest { path: PathBuf, found: String, wanted: String },
+    #[error("`{path}` line {line}: {why}")]
+    Golden { path: PathBuf, line: usize, why: String },
 }
 
-/// Who wrote the model file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// LightGBM's text format, `Booster.save_model`.
-    Lightgbm,
+impl Bundle {
+    /// Reads the bundle in `folder`. With a `digest`, the manifest is read no further if it has
+    /// another. No file larger than `bytes_max` is taken into memory.
+    pub fn read(folder: &Path, digest: Option<&str>, bytes_max: u64) -> Result<Self, BundleError> {
+        let path = folder.join(MANIFEST);
+        let bytes = read(&path, MANIFEST_BYTES_MAX.min(bytes_max))?;
+        let found = format!("sha256:{}", sha256(&bytes));
+        if let Some(wanted) = digest.filter(|wanted| **wanted != found) {
+            return Err(BundleError::Announced { path, found, wanted: wanted.into() });
+        }
+        let manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|error| BundleError::Manifest { path, why: error.to_string() })?;
+        let artifact = &manifest.artifact;
+        let model = member(folder, &artifact.path, &artifact.sha256, artifact.bytes, bytes_max)?;
+        let golden = &manifest.golden;
+        let rows = member(folder, &golden.path, &golden.sha256, bytes_max, bytes_max)?;
+        let golden = golden_rows(&folder.join(&golden.path), &rows)?;
+        Ok(Self { manifest, digest: found, model, golden })
+    }
 }
 
-/// What the model's output means.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Task {
-    pub kind: TaskKind,
-    /// Names of the classes, by class number.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub labels: Vec<String>,
-    /// Binary: the probability from which on class 1 is predicted. Default 0.5.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub threshold: Option<f64>,
+/// The folder that a bundle's URI names. Today: a path, or `file://` and a path.
+pub fn folder(uri: &str) -> Result<PathBuf, BundleError> {
+    match uri.split_once("://") {
+        None => Ok(PathBuf::from(uri)),
+        Some(("file", path)) => Ok(PathBuf::from(path)),
+        Some(_) => Err(BundleError::Uri { uri: uri.into(), why: "only file:// and plain paths are" }),
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskKind {
-    Binary,
-    Regression,
-    Multiclass,
-    Ranking,
-    Anomaly,
+/// Lower-case hexadecimal SHA-256.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The rows every instance scores before it lets a version serve.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Golden {
-    /// A file name inside the bundle; each of its lines is a [`GoldenRow`].
-    pub path: String,
-    pub sha256: String,
-    /// How far an output may be from the one recorded, absolute.
-    pub tolerance: f64,
+/// A file of the bundle, checked against the manifest.
+fn member(
+    folder: &Path,
+    name: &str,
+    wanted: &str,
+    declared: u64,
+    bytes_max: u64,
+) -> Result<Vec<u8>, BundleError> {
+    let mut parts = Path::new(name).components();
+    let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    if !plain {
+        let why = format!("`{name}` is no file name: a bundle's files stand in its own folder");
+        return Err(BundleError::Manifest { path: folder.join(MANIFEST), why });
+    }
+    let path = folder.join(name);
+    if declared > bytes_max {
+        return Err(BundleError::TooLarge { path, bytes_max });
+    }
+    let bytes = read(&path, declared)?;
+    let found = sha256(&bytes);
+    if found != wanted {
+        return Err(BundleError::Digest { path, found, wanted: wanted.into() });
+    }
+    Ok(bytes)
 }
 
-/// One line of `golden.jsonl`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct GoldenRow {
-    /// An event as production publishes it.
-    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
-    pub event: Box<serde_json::value::RawValue>,
-    /// What the training library predicts: `[p]` of class 1, `[y]`, or one probability a class.
-    pub output: Vec<f64>,
+/// Reads a file of at most `bytes_max` bytes, whatever its directory entry says of its length.
+fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, BundleError> {
+    let failed = |error: std::io::Error| BundleError::Read { path: path.into(), why: error.to_string() };
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(BundleError::TooLarge { path: path.into(), bytes_max });
+    }
+    Ok(bytes)
 }
 
-/// Where the version comes from. Read by people; nothing here changes a prediction.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Training {
-    #[serde(default)]
-    pub rows: u64,
-    /// The span of event time that was trained on.
-    #[serde(default)]
-    pub window: Option<Window>,
-    #[serde(default)]
-    pub metrics: BTreeMap<String, f64>,
-    /// `pip freeze`, one requirement an entry.
-    #[serde(default)]
-    pub environment: Vec<String>,
-    /// Revision of the training code.
-    #[serde(default)]
-    pub revision: Option<String>,
+/// The lines of `golden.jsonl`.
+pub fn golden_rows(path: &Path, bytes: &[u8]) -> Result<Vec<GoldenRow>, BundleError> {
+    let lines = bytes.split(|byte| *byte == b'\n').enumerate();
+    lines
+        .filter(|(_, line)| !line.trim_ascii().is_empty())
+        .map(|(index, line)| {
+            serde_json::from_slice(line).map_err(|error| BundleError::Golden {
+                path: path.into(),
+                line: index + 1,
+                why: error.to_string(),
+            })
+        })
+        .collect()
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Window {
-    /// RFC 3339, inclusive.
-    pub from: String,
-    /// RFC 3339, exclusive.
-    pub to: String,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The flights bundle, copied so that a test can spoil it.
+    fn copy() -> tempfile::TempDir {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flights/bundles/1");
+        let folder = tempfile::tempdir().unwrap();
+        for name in [MANIFEST, "model.txt", "golden.jsonl"] {
+            std::fs::copy(source.join(name), folder.path().join(name)).unwrap();
+        }
+        folder
+    }
+
+    fn error(folder: &Path, digest: Option<&str>, bytes_max: u64) -> String {
+        Bundle::read(folder, digest, bytes_max).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_bundle_is_named_by_its_manifest() {
+        let folder = copy();
+        let bundle = Bundle::read(folder.path(), None, 1 << 30).unwrap();
+        let again = Bundle::read(folder.path(), Some(&bundle.digest), 1 << 30).unwrap();
+        assert_eq!(again.manifest, bundle.manifest);
+        assert!(!bundle.golden.is_empty());
+        let other = format!("sha256:{}", "0".repeat(64));
+        assert!(error(folder.path(), Some(&other), 1 << 30).contains("was announced"));
+    }
+
+    #[test]
+    fn a_changed_file_is_noticed() {
+        let folder = copy();
+        let model = folder.path().join("model.txt");
+        let mut text = std::fs::read(&model).unwrap();
+        *text.last_mut().unwrap() ^= 1;
+        std::fs::write(&model, text).unwrap();
+        assert!(error(folder.path(), None, 1 << 30).contains("its manifest says"));
+    }
+
+    #[test]
+    fn nothing_outside_the_folder_is_read() {
+        for name in ["../model.txt", "/etc/passwd", "a/b", "..", ""] {
+            let folder = copy();
+            let path = folder.path().join(MANIFEST);
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, text.replace("\"model.txt\"", &format!("{name:?}"))).unwrap();
+            assert!(error(folder.path(), None, 1 << 30).contains("is no file name"), "{name}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bounded_before_anything_is_read() {
+        let folder = copy();
+        assert!(error(folder.path(), None, 100_000).contains("is larger than 100000 bytes"));
+        assert!(error(folder.path(), None, 100).contains("is larger than 100 bytes"));
+    }
+
+    #[test]
+    fn a_uri_names_a_folder() {
+        assert_eq!(folder("file:///models/7").unwrap(), PathBuf::from("/models/7"));
+        assert_eq!(folder("models/7").unwrap(), PathBuf::from("models/7"));
+        assert!(folder("ftp://models/7").unwrap_err().to_string().contains("only file://"));
+    }
 }

@@ -8,7 +8,7 @@ use ndarray::{Array2, ShapeBuilder};
 use serde_json::Value;
 
 use crate::features::contract::Term;
-use crate::model::bundle::Format;
+use crate::model::manifest::Format;
 use crate::model::forest::Forest;
 use crate::model::import::{ensemble, import};
 use crate::model::{Model, Scratch};

@@ -2,7 +2,10 @@
 
 pub mod bundle;
 pub mod forest;
+pub mod gate;
 pub mod import;
+pub mod manifest;
+pub mod version;
 
 #[cfg(test)]
 mod conformance;

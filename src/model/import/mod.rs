@@ -9,7 +9,7 @@ mod lightgbm;
 use std::fmt;
 
 use crate::model::Model;
-use crate::model::bundle::Format;
+use crate::model::manifest::Format;
 use crate::model::forest::{Ensemble, Forest};
 
 /// Reads a model file of the given format.

@@ -1,0 +1,244 @@
+//! A worker's consumer: a member of the group that knows where each of its partitions stands.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::context::{Context, Rebalanced};
+use super::options::{self, Options};
+use super::producer::{c_name, is_authorization};
+use super::reset::Reset;
+use super::{Fatal, Lag, native};
+use crate::batch::Batch;
+use crate::record::{NextOffset, Record};
+use crate::stop::Stop;
+
+/// How long an answer about offsets may keep the loop from its other partitions.
+const GLANCE: Duration = Duration::from_millis(200);
+
+pub struct Consumer {
+    client: BaseConsumer<Context>,
+    context: Context,
+    topic: String,
+    c_topic: CString,
+    /// Where each assigned partition stands that has delivered something. A record below is
+    /// dropped: after a resume, librdkafka can deliver one twice (kafka-facts.md §0.4).
+    positions: HashMap<i32, NextOffset>,
+    assigned: Vec<i32>,
+    paused: bool,
+    reset: Reset,
+    /// librdkafka repeats itself during an outage; we say each thing once in five seconds.
+    said: Option<(RDKafkaErrorCode, Instant)>,
+    rebalances: u64,
+}
+
+impl Consumer {
+    /// Joins the group. What comes of it is seen by polling.
+    pub fn join(options: &Options) -> Result<Self, Fatal> {
+        let context = Context::default();
+        let configuration = |error: KafkaError| Fatal::Configuration(error.to_string());
+        let client: BaseConsumer<Context> =
+            options::consumer(options).create_with_context(context.clone()).map_err(configuration)?;
+        client.subscribe(&[&options.topics.events]).map_err(configuration)?;
+        Ok(Self {
+            client,
+            context,
+            topic: options.topics.events.clone(),
+            c_topic: c_name(&options.topics.events),
+            positions: HashMap::new(),
+            assigned: Vec::new(),
+            paused: false,
+            reset: Reset::new(options.consumer.start_from, options.consumer.out_of_range),
+            said: None,
+            rebalances: 0,
+        })
+    }
+
+    /// Polls once, for at most `timeout`: a record goes to the end of `batch`. Says whether there
+    /// was one.
+    pub fn poll(&mut self, timeout: Duration, batch: &mut Batch) -> Result<bool, Fatal> {
+        match self.client.poll(timeout) {
+            None => Ok(false),
+            Some(Ok(message)) => {
+                let partition = message.partition();
+                let offset = message.offset();
+                let known = self.positions.get(&partition);
+                if known.is_some_and(|next| next.covers(offset)) {
+                    tracing::warn!(partition, offset, "dropped a record that was delivered twice");
+                    return Ok(true);
+                }
+                batch.push(record(&message), native::headers(&message));
+                self.positions.insert(partition, NextOffset::after(offset));
+                Ok(true)
+            }
+            Some(Err(error)) => self.error(&error).map(|()| false),
+        }
+    }
+
+    fn error(&mut self, error: &KafkaError) -> Result<(), Fatal> {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        match (error, code) {
+            (_, RDKafkaErrorCode::AutoOffsetReset) => self.reset.ask(),
+            (_, code) if is_authorization(code) => {
+                return Err(Fatal::NotPermitted(format!(
+                    "reading `{}` as group member: {code}\n\nhint: the user needs Read on the topic and on the group",
+                    self.topic
+                )));
+            }
+            (KafkaError::MessageConsumptionFatal(code), _) => {
+                return Err(Fatal::Unavailable(format!(
+                    "the consumer of `{}` cannot go on: {code}\n\nhint: another process may use the same member name",
+                    self.topic
+                )));
+            }
+            _ => self.say(code),
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, code: RDKafkaErrorCode) {
+        let again = self.said.is_some_and(|(said, when)| {
+            said == code && when.elapsed() < Duration::from_secs(5)
+        });
+        if !again {
+            let reason = self.context.facts.last_error().map(|(_, reason)| reason);
+            tracing::warn!(%code, reason, "the consumer has trouble; it goes on by itself");
+            self.said = Some((code, Instant::now()));
+        }
+    }
+
+    /// What the group has changed since the last call. The caller forgets the records of revoked
+    /// partitions.
+    pub fn take_rebalanced(&mut self) -> Option<Rebalanced> {
+        let change = self.context.facts.take_rebalanced()?;
+        self.rebalances += 1;
+        for partition in &change.revoked {
+            self.positions.remove(partition);
+        }
+        self.assigned.retain(|partition| !change.revoked.contains(partition));
+        self.assigned.extend(&change.assigned);
+        self.assigned.sort_unstable();
+        self.assigned.dedup();
+        if self.paused {
+            // Newly assigned partitions come unpaused.
+            self.pause_assigned();
+        }
+        tracing::info!(
+            assigned = ?change.assigned, revoked = ?change.revoked, now = ?self.assigned, "rebalanced"
+        );
+        Some(change)
+    }
+
+    /// Finds a place for partitions that have none, if any is waiting and it is time to ask.
+    pub fn find_positions(&mut self) -> Result<(), Fatal> {
+        if self.reset.is_due() {
+            let positions = &self.positions;
+            let moved = self.reset.resolve(&self.client, &self.topic, positions, GLANCE)?;
+            self.positions.extend(moved);
+        }
+        Ok(())
+    }
+
+    /// Stops delivery while a batch in hand cannot be settled and no more can be held.
+    pub fn pause(&mut self) {
+        if !self.paused {
+            self.paused = true;
+            self.pause_assigned();
+        }
+    }
+
+    fn pause_assigned(&self) {
+        if let Ok(all) = self.client.assignment() {
+            let _ = self.client.pause(&all);
+        }
+    }
+
+    pub fn resume(&mut self) {
+        if self.paused && let Ok(all) = self.client.assignment() {
+            let _ = self.client.resume(&all);
+        }
+        self.paused = false;
+    }
+
+    /// What the broker has as settled for these partitions; an error or time-out says nothing.
+    pub fn committed(&self, partitions: &[i32]) -> Result<Vec<(i32, NextOffset)>, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for &partition in partitions {
+            list.add_partition(&self.topic, partition);
+        }
+        let answer = self.client.committed_offsets(list, Duration::from_secs(2))?;
+        answer
+            .elements()
+            .iter()
+            .filter_map(|element| match (element.error(), element.offset()) {
+                (Err(error), _) => Some(Err(error)),
+                (Ok(()), Offset::Offset(at)) => Some(Ok((element.partition(), NextOffset::at(at)))),
+                (Ok(()), _) => None,
+            })
+            .collect()
+    }
+
+    /// The offsets of a batch as librdkafka takes them.
+    pub fn offsets(&self, batch: &Batch) -> Result<TopicPartitionList, Fatal> {
+        let mut list = TopicPartitionList::new();
+        for (partition, next) in batch.next_offsets() {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(next.get()))
+                .map_err(|error| Fatal::Bug(format!("offset {}: {error}", next.get())))?;
+        }
+        Ok(list)
+    }
+
+    /// At-least-once: commits offsets by themselves, after their predictions were delivered.
+    pub fn commit(&self, offsets: &TopicPartitionList) -> Result<(), KafkaError> {
+        self.client.commit(offsets, CommitMode::Sync)
+    }
+
+    pub fn client(&self) -> &BaseConsumer<Context> {
+        &self.client
+    }
+
+    pub fn rebalances(&self) -> u64 {
+        self.rebalances
+    }
+
+    /// Where each assigned partition stands, of those whose end is known.
+    pub fn lag(&self) -> Vec<Lag> {
+        let known = |&partition: &i32| {
+            let end = native::known_end(&self.client, &self.c_topic, partition)?;
+            let next = self.positions.get(&partition).copied().unwrap_or(NextOffset::at(end));
+            Some(Lag { partition, next, events: u64::try_from(end - next.get()).unwrap_or(0) })
+        };
+        self.assigned.iter().filter_map(known).collect()
+    }
+
+    /// Leaves the group, within the time that `stop` leaves. A client that does not let go by then
+    /// is left to the end of the process: its destructor would wait without bound.
+    pub fn close(self, stop: &Stop) {
+        let until = Instant::now() + stop.remaining(Duration::from_secs(5));
+        if self.client.close_queue().is_ok() {
+            while !self.client.closed() && Instant::now() < until {
+                self.client.poll(Duration::from_millis(20));
+            }
+        }
+        if !self.client.closed() {
+            tracing::warn!("the group did not take our leave in time; it will notice by itself");
+            std::mem::forget(self.client);
+        }
+    }
+}
+
+fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
+    Record {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis(),
+        key: message.key(),
+        value: message.payload(),
+    }
+}

@@ -1,0 +1,347 @@
+//! The bus on a real Kafka: one worker's consumer and producer.
+//!
+//! The first send opens the transaction; `settle` flushes, adds the batch's offsets and commits,
+//! and when any of it fails finds out from the broker what is left to do. Read
+//! [the contract](super) first.
+
+use std::ffi::CString;
+use std::time::{Duration, Instant};
+
+use super::consumer::Consumer;
+use super::native::Outgoing;
+use super::options::Options;
+use super::producer::{Producer, Trouble, c_name};
+use super::{Bus, Fatal, Lag, Settled};
+use crate::batch::Batch;
+use crate::outbox::{Destination, Letter, Outbox};
+use crate::stop::Stop;
+
+/// How long `collect` waits for a first record before it lets its caller look around.
+const IDLE: Duration = Duration::from_millis(50);
+/// A poll's shortest wait: below a millisecond the client spins.
+const TICK: Duration = Duration::from_millis(1);
+/// The clock is read once in so many records.
+const RECORDS_A_GLANCE: usize = 32;
+/// First wait after an abort; doubled each time in a row.
+const BACK_OFF: Duration = Duration::from_millis(100);
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// So many fencings within [`FENCED_WINDOW`] are no accident.
+const FENCED_MAX: usize = 3;
+const FENCED_WINDOW: Duration = Duration::from_secs(30);
+
+pub struct KafkaBus {
+    options: Options,
+    predictions: CString,
+    dead_letters: CString,
+    transactional_id: Option<String>,
+    consumer: Option<Consumer>,
+    producer: Option<Producer>,
+    /// Records that were polled while a batch in hand was being settled again.
+    spare: Batch,
+    /// What went wrong while sending; `settle` deals with it.
+    trouble: Option<Trouble>,
+    failures_in_a_row: u32,
+    fenced: Vec<Instant>,
+    stop: Stop,
+}
+
+impl KafkaBus {
+    /// Joins the group with a producer of its own. `transactional_id` is unique among all workers
+    /// of all instances; without one the bus is at-least-once.
+    pub fn join(
+        options: Options,
+        transactional_id: Option<String>,
+        stop: Stop,
+    ) -> Result<Self, Fatal> {
+        let predictions = c_name(&options.topics.predictions);
+        let dead_letters = c_name(&options.topics.dead_letters);
+        let mut bus = Self {
+            predictions,
+            dead_letters,
+            transactional_id,
+            consumer: None,
+            producer: None,
+            spare: Batch::default(),
+            trouble: None,
+            failures_in_a_row: 0,
+            fenced: Vec::new(),
+            stop,
+            options,
+        };
+        // The producer first: its start aborts what a predecessor left open.
+        bus.renew_producer(&mut Batch::default())?;
+        bus.consumer = Some(Consumer::join(&bus.options)?);
+        Ok(bus)
+    }
+
+    fn consumer(&mut self) -> Result<&mut Consumer, Fatal> {
+        self.consumer.as_mut().ok_or_else(|| Fatal::Bug("the bus is closed".into()))
+    }
+
+    fn producer(&mut self) -> Result<&mut Producer, Fatal> {
+        self.producer.as_mut().ok_or_else(|| Fatal::Bug("the bus has no producer".into()))
+    }
+
+    /// Polls once into `batch` and forgets there, and among the spare records, what was revoked.
+    fn poll(&mut self, timeout: Duration, batch: &mut Batch) -> Result<bool, Fatal> {
+        let consumer = self.consumer()?;
+        let came = consumer.poll(timeout, batch)?;
+        if let Some(change) = consumer.take_rebalanced() {
+            for partition in change.revoked {
+                batch.forget(partition);
+                self.spare.forget(partition);
+            }
+        }
+        self.consumer()?.find_positions()?;
+        Ok(came)
+    }
+
+    /// Hands one letter to the producer, with the event's own key, time and partition.
+    fn post(&mut self, batch: &Batch, outbox: &Outbox, letter: &Letter) -> Result<(), Trouble> {
+        let Some(producer) = &mut self.producer else {
+            return Err(Trouble::Unknown("there is no producer".into()));
+        };
+        let event = batch.record(letter.row);
+        let record = Outgoing {
+            topic: match letter.to {
+                Destination::Predictions => &self.predictions,
+                Destination::DeadLetters(_) => &self.dead_letters,
+            },
+            partition: self.options.keep_partition.then_some(event.partition),
+            key: event.key,
+            value: outbox.value(batch, letter),
+            timestamp_ms: event.timestamp_ms,
+        };
+        producer.send(&record, outbox.headers(batch, letter))
+    }
+
+    /// Flushes and commits; the error says what state that leaves.
+    fn commit(&mut self, batch: &Batch) -> Result<(), Trouble> {
+        if let Some(trouble) = self.trouble.take() {
+            return Err(trouble);
+        }
+        let (Some(producer), Some(consumer)) = (&mut self.producer, &mut self.consumer) else {
+            return Err(Trouble::Unknown("there is no producer".into()));
+        };
+        producer.flush()?;
+        let offsets = consumer.offsets(batch).map_err(Trouble::Fatal)?;
+        if self.transactional_id.is_some() {
+            return producer.commit(&offsets, consumer.client());
+        }
+        if let Err(error) = consumer.commit(&offsets) {
+            // The predictions are delivered. Without the offsets the next owner repeats them: that
+            // is what at-least-once means, and sending them again from here would add to it.
+            tracing::warn!(%error, "offsets were not committed");
+        }
+        Ok(())
+    }
+
+    /// After a batch that was not committed: leaves no transaction open, and in `batch` what is
+    /// ours and not settled.
+    fn recover(&mut self, trouble: Trouble, batch: &mut Batch) -> Result<(), Fatal> {
+        let trouble = match trouble {
+            Trouble::Abort(why) => {
+                tracing::warn!(%why, rows = batch.len(), "aborting the transaction");
+                self.producer()?.abort().err()
+            }
+            trouble => Some(trouble),
+        };
+        match trouble {
+            None => self.back_off(batch)?,
+            Some(trouble) => {
+                let why = self.uncertain(trouble)?;
+                tracing::warn!(%why, "the fate of a transaction is unknown; asking the brokers");
+                self.producer = None;
+                self.back_off(batch)?;
+                self.renew_producer(batch)?;
+                self.forget_settled(batch)?;
+            }
+        }
+        self.failures_in_a_row += 1;
+        self.consumer()?.resume();
+        Ok(())
+    }
+
+    /// Why a new producer is needed, unless the trouble is one that no new producer ends.
+    fn uncertain(&mut self, trouble: Trouble) -> Result<String, Fatal> {
+        match trouble {
+            Trouble::Fatal(fatal) => Err(fatal),
+            Trouble::Abort(why) | Trouble::Unknown(why) => Ok(why),
+            Trouble::Fenced(why) => {
+                self.fenced.retain(|when| when.elapsed() < FENCED_WINDOW);
+                self.fenced.push(Instant::now());
+                match &self.options.delivery.instance_id {
+                    Some(id) if self.fenced.len() >= FENCED_MAX => Err(Fatal::Unavailable(format!(
+                        "another process uses the instance id `{id}`: {why}\n\nhint: give each instance its own `delivery.instance_id`, or none"
+                    ))),
+                    _ => Ok(why),
+                }
+            }
+        }
+    }
+
+    /// Waits, longer after each failure in a row, and polls meanwhile: the group must not lose
+    /// sight of us, and what it takes from us is forgotten.
+    fn back_off(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        let wait = BACK_OFF.saturating_mul(1 << self.failures_in_a_row.min(6)).min(BACK_OFF_MAX);
+        let until = Instant::now() + self.stop.remaining(wait);
+        loop {
+            self.poll_aside(batch)?;
+            if Instant::now() >= until {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Polls with a batch in hand: what arrives is kept aside, and when that is full, delivery is
+    /// paused.
+    fn poll_aside(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        let mut spare = std::mem::take(&mut self.spare);
+        if spare.is_full(&self.options.bounds) {
+            self.consumer()?.pause();
+        }
+        let consumer = self.consumer()?;
+        consumer.poll(Duration::from_millis(10), &mut spare)?;
+        if let Some(change) = consumer.take_rebalanced() {
+            for partition in change.revoked {
+                batch.forget(partition);
+                spare.forget(partition);
+            }
+        }
+        self.spare = spare;
+        self.consumer()?.find_positions()
+    }
+
+    /// A new producer with the same id: its start settles what the one before left open.
+    fn renew_producer(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        self.producer = None;
+        loop {
+            let id = self.transactional_id.as_deref();
+            match Producer::connect(&self.options, id, &self.stop) {
+                Ok(producer) => {
+                    self.producer = Some(producer);
+                    return Ok(());
+                }
+                Err(trouble) => {
+                    let why = self.uncertain(trouble)?;
+                    self.give_up_if_overdue(&why)?;
+                    tracing::warn!(%why, "no producer yet; trying again");
+                    if self.consumer.is_some() {
+                        self.failures_in_a_row += 1;
+                        self.back_off(batch)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops from `batch` what the broker has as settled: the commit that seemed to fail may have
+    /// gone through.
+    fn forget_settled(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        loop {
+            let partitions: Vec<i32> = batch.next_offsets().iter().map(|(p, _)| *p).collect();
+            if partitions.is_empty() || self.transactional_id.is_none() {
+                return Ok(());
+            }
+            match self.consumer()?.committed(&partitions) {
+                Ok(settled) => {
+                    for (partition, next) in settled {
+                        let rows = batch.forget_settled(partition, next);
+                        tracing::info!(partition, rows, next = next.get(), "already settled");
+                    }
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.give_up_if_overdue(&error.to_string())?;
+                    self.poll_aside(batch)?;
+                }
+            }
+        }
+    }
+
+    fn give_up_if_overdue(&self, why: &str) -> Result<(), Fatal> {
+        if self.stop.is_overdue() {
+            return Err(Fatal::Unavailable(format!("stopped with a batch unsettled: {why}")));
+        }
+        Ok(())
+    }
+}
+
+impl Bus for KafkaBus {
+    fn collect(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        batch.clear();
+        std::mem::swap(batch, &mut self.spare);
+        let mut until = Instant::now() + IDLE;
+        let mut aging = false;
+        let mut timeout = IDLE;
+        let mut unseen = 0;
+        loop {
+            let came = self.poll(timeout, batch)?;
+            if batch.is_full(&self.options.bounds) || self.stop.is_requested() {
+                return Ok(());
+            }
+            unseen += 1;
+            if came && aging && unseen < RECORDS_A_GLANCE {
+                continue;
+            }
+            unseen = 0;
+            let now = Instant::now();
+            if !aging && !batch.is_empty() {
+                aging = true;
+                until = now + self.options.bounds.age_max;
+            }
+            if now >= until {
+                return Ok(());
+            }
+            timeout = (until - now).max(TICK);
+        }
+    }
+
+    fn send(&mut self, batch: &Batch, outbox: &Outbox) -> Result<(), Fatal> {
+        for letter in outbox.letters() {
+            if self.trouble.is_some() {
+                break;
+            }
+            if let Err(trouble) = self.post(batch, outbox, letter) {
+                self.trouble = Some(trouble);
+            }
+        }
+        if let Some(producer) = &self.producer {
+            producer.poll();
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, batch: &mut Batch) -> Result<Settled, Fatal> {
+        if batch.is_empty() {
+            return Ok(Settled::Done);
+        }
+        match self.commit(batch) {
+            Ok(()) => {
+                self.failures_in_a_row = 0;
+                Ok(Settled::Done)
+            }
+            Err(trouble) => {
+                let why = format!("{trouble:?}");
+                self.recover(trouble, batch)?;
+                self.give_up_if_overdue(&why)?;
+                Ok(Settled::Again)
+            }
+        }
+    }
+
+    fn lag(&mut self) -> Vec<Lag> {
+        self.consumer.as_ref().map(Consumer::lag).unwrap_or_default()
+    }
+
+    fn letter_bytes_max(&self) -> usize {
+        self.options.message_bytes_max
+    }
+
+    fn close(&mut self) {
+        self.producer = None;
+        if let Some(consumer) = self.consumer.take() {
+            consumer.close(&self.stop);
+        }
+    }
+}

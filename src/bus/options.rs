@@ -1,0 +1,140 @@
+//! What librdkafka is told, and why. What the user may not set is refused in `config/properties.rs`.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use crate::batch::Bounds;
+use crate::config::{Compression, Config, Consumer, Delivery, Guarantee, Kafka, Protocol, Topics};
+
+/// What a worker's end of the bus is built from.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub kafka: Kafka,
+    pub topics: Topics,
+    pub consumer: Consumer,
+    pub delivery: Delivery,
+    pub bounds: Bounds,
+    /// The longest record the output topics take, in bytes.
+    pub message_bytes_max: usize,
+    /// Do predictions go to the partition of their event? Yes where both topics have as many.
+    pub keep_partition: bool,
+}
+
+impl Options {
+    /// The user's part; what the brokers say of the topics is filled in by the preflight.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            kafka: config.kafka.clone(),
+            topics: config.topics.clone(),
+            consumer: config.consumer.clone(),
+            delivery: config.delivery.clone(),
+            bounds: Bounds {
+                rows_max: config.batch.rows_max,
+                bytes_max: config.batch.bytes_max,
+                age_max: Duration::from_millis(config.batch.age_max_ms),
+            },
+            message_bytes_max: 1_000_000,
+            keep_partition: true,
+        }
+    }
+
+    pub fn is_exactly_once(&self) -> bool {
+        self.delivery.guarantee == Guarantee::ExactlyOnce
+    }
+}
+
+/// What every client is told.
+pub fn client(kafka: &Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
+        .set("client.id", "foretell")
+        // Back within two seconds of a broker's return, not after librdkafka's ten.
+        .set("reconnect.backoff.max.ms", "2000")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    for (key, value) in kafka.properties.iter() {
+        config.set(key, value);
+    }
+    config
+}
+
+/// A consumer outside any group: the control log, reports, the tour's independent reader.
+pub fn reader(kafka: &Kafka) -> ClientConfig {
+    let mut config = client(kafka);
+    config
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        // Without a group nothing is committed under it, but librdkafka wants a name to assign.
+        .set("group.id", "foretell-reader")
+        .set("fetch.wait.max.ms", "100");
+    config
+}
+
+/// A member of the consumer group.
+pub fn consumer(options: &Options) -> ClientConfig {
+    let Consumer { protocol, session_timeout_ms, heartbeat_interval_ms, .. } = &options.consumer;
+    let mut config = client(&options.kafka);
+    config
+        .set("group.id", &options.consumer.group_id)
+        .set("isolation.level", "read_committed")
+        // Offsets belong to the transaction.
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // librdkafka forgets committed offsets while a dead member's transaction is open, and
+        // would start over or skip: the reset is ours (kafka-facts.md §0.1).
+        .set("auto.offset.reset", "error")
+        .set("max.poll.interval.ms", options.consumer.max_poll_interval_ms.to_string())
+        .set("topic.metadata.refresh.interval.ms", options.consumer.metadata_refresh_ms.to_string())
+        // Its default, a second, caps throughput at a quarter.
+        .set("fetch.queue.backoff.ms", "2")
+        // Prefetch, a partition: enough to fill a batch, little enough for a deep backlog on many.
+        .set("queued.min.messages", "20000")
+        .set("queued.max.messages.kbytes", "16384");
+    match protocol {
+        Protocol::Classic => config
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", session_timeout_ms.to_string())
+            .set("heartbeat.interval.ms", heartbeat_interval_ms.to_string()),
+        // KIP-848 refuses the three above: the broker decides.
+        Protocol::Consumer => config.set("group.protocol", "consumer"),
+    };
+    config
+}
+
+/// The producer that goes with a member; `transactional_id` makes it exactly-once.
+pub fn producer(options: &Options, transactional_id: Option<&str>) -> ClientConfig {
+    let timeout_ms = options.delivery.transaction_timeout_ms.to_string();
+    let mut config = client(&options.kafka);
+    config
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", &timeout_ms)
+        .set("message.max.bytes", options.message_bytes_max.to_string())
+        .set("linger.ms", options.delivery.linger_ms.to_string())
+        .set("compression.type", compression(options.delivery.compression))
+        .set("batch.size", options.message_bytes_max.min(1_000_000).to_string())
+        .set("batch.num.messages", "10000")
+        // Only failures are told: successes would be one event a record.
+        .set("delivery.report.only.error", "true")
+        .set("queue.buffering.max.kbytes", "65536")
+        // Where the partition is not kept, the key decides as it does for Java's clients.
+        .set("partitioner", "murmur2_random");
+    if let Some(id) = transactional_id {
+        config.set("transactional.id", id).set("transaction.timeout.ms", &timeout_ms);
+    }
+    config
+}
+
+fn compression(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "none",
+        Compression::Gzip => "gzip",
+        Compression::Snappy => "snappy",
+        Compression::Lz4 => "lz4",
+        Compression::Zstd => "zstd",
+    }
+}

@@ -1,0 +1,235 @@
+//! A worker's producer: sends, and commits or forgets what was sent.
+//!
+//! Every call to the broker has a bound of [`PATIENCE`]: librdkafka calls some errors retriable
+//! that never end (a coordinator that moved while it ended a transaction leaves the client hanging
+//! for ever), and after it a new producer is quicker and surer than waiting (kafka-facts.md §0.3).
+
+use std::ffi::CString;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, RDKafkaError};
+use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::Fatal;
+use super::context::Context;
+use super::native::{self, Outgoing};
+use super::options::{self, Options};
+use crate::record::Header;
+use crate::stop::Stop;
+
+/// How long one step of a transaction may take before its producer is given up.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A step of a transaction that did not succeed.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The transaction has to be aborted, and then nothing of it is visible.
+    Abort(String),
+    /// Nobody here knows what became of it: ask the broker, through a new producer.
+    Unknown(String),
+    /// As `Unknown`; another producer has taken this one's transactional id, or the broker has
+    /// given up on the transaction. The two look the same from here.
+    Fenced(String),
+    /// No retry can help.
+    Fatal(Fatal),
+}
+
+pub struct Producer {
+    client: BaseProducer<Context>,
+    context: Context,
+    transactional_id: Option<String>,
+    open: bool,
+}
+
+impl Producer {
+    /// A producer ready to begin: with an id, the transaction that a predecessor with the same id
+    /// left open is aborted first. Waits for the brokers as long as nobody asks to stop.
+    pub fn connect(options: &Options, id: Option<&str>, stop: &Stop) -> Result<Self, Trouble> {
+        let context = Context::default();
+        let client: BaseProducer<Context> = options::producer(options, id)
+            .create_with_context(context.clone())
+            .map_err(|error| Trouble::Fatal(Fatal::Configuration(error.to_string())))?;
+        let producer = Self { client, context, transactional_id: id.map(Into::into), open: false };
+        if producer.transactional_id.is_some() {
+            producer.init_transactions(stop)?;
+        }
+        Ok(producer)
+    }
+
+    fn init_transactions(&self, stop: &Stop) -> Result<(), Trouble> {
+        let until = Instant::now() + stop.remaining(PATIENCE);
+        self.insist(until, |timeout| self.client.init_transactions(timeout))
+    }
+
+    /// Queues a record, opening the transaction if it is the first. Where the queue is full it
+    /// waits for the brokers to take some.
+    pub fn send<'h>(
+        &mut self,
+        record: &Outgoing<'_>,
+        headers: impl Iterator<Item = Header<'h>> + Clone,
+    ) -> Result<(), Trouble> {
+        self.begin()?;
+        loop {
+            match native::produce(&self.client, record, headers.clone()) {
+                Ok(()) => return Ok(()),
+                Err(RDKafkaErrorCode::QueueFull) => self.client.poll(Duration::from_millis(1)),
+                Err(code) => return Err(trouble(code, format!("a record was not taken: {code}"))),
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), Trouble> {
+        if self.transactional_id.is_some() && !self.open {
+            self.client.begin_transaction().map_err(|error| self.classify(&error))?;
+            self.open = true;
+        }
+        Ok(())
+    }
+
+    /// Serves what has come back, without waiting.
+    pub fn poll(&self) {
+        self.client.poll(Duration::ZERO);
+    }
+
+    /// Waits until the brokers have everything that was sent.
+    pub fn flush(&self) -> Result<(), Trouble> {
+        let until = Instant::now() + PATIENCE;
+        while self.client.in_flight_count() > 0 {
+            // `flush` of the library sleeps in steps of 100 ms.
+            let _ = self.client.flush(Duration::ZERO);
+            self.client.poll(Duration::from_millis(1));
+            if Instant::now() >= until {
+                return Err(Trouble::Unknown(self.with_reason("the brokers do not take what was sent")));
+            }
+        }
+        match self.context.facts.take_undelivered() {
+            Some(code) => Err(trouble(code, self.with_reason(&format!("not delivered: {code}")))),
+            None => Ok(()),
+        }
+    }
+
+    /// Commits the offsets with everything that was sent and flushed since the transaction began.
+    pub fn commit(
+        &mut self,
+        offsets: &TopicPartitionList,
+        consumer: &BaseConsumer<Context>,
+    ) -> Result<(), Trouble> {
+        self.begin()?;
+        let member = member_metadata(consumer)?;
+        let until = Instant::now() + PATIENCE;
+        self.insist(until, |timeout| {
+            self.client.send_offsets_to_transaction(offsets, &member, timeout)
+        })?;
+        self.insist(until, |timeout| self.client.commit_transaction(timeout))?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Forgets everything that was sent since the transaction began.
+    pub fn abort(&mut self) -> Result<(), Trouble> {
+        if !self.open {
+            return Ok(());
+        }
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // It waits for its own delivery reports, which only `poll` serves.
+            let aborted = self.client.abort_transaction(Duration::from_millis(50));
+            self.client.poll(Duration::from_millis(1));
+            match aborted {
+                Ok(()) => {
+                    self.open = false;
+                    self.context.facts.take_undelivered();
+                    return Ok(());
+                }
+                Err(error) if is_retriable(&error) && Instant::now() < until => {}
+                Err(error) => return Err(Trouble::Unknown(self.with_reason(&error.to_string()))),
+            }
+        }
+    }
+
+    /// Repeats a call while librdkafka says that it may be repeated, until the time is over.
+    fn insist(
+        &self,
+        until: Instant,
+        call: impl Fn(Duration) -> Result<(), KafkaError>,
+    ) -> Result<(), Trouble> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
+            match call(left.min(Duration::from_secs(1))) {
+                Ok(()) => return Ok(()),
+                Err(error) if is_retriable(&error) && Instant::now() < until => self.poll(),
+                Err(error) => return Err(self.classify(&error)),
+            }
+        }
+    }
+
+    fn classify(&self, error: &KafkaError) -> Trouble {
+        let text = self.with_reason(&error.to_string());
+        let code = error.rdkafka_error_code();
+        match (error, code) {
+            (_, Some(code)) if is_authorization(code) || is_fencing(code) => trouble(code, text),
+            (KafkaError::Transaction(error), _) if error.txn_requires_abort() => Trouble::Abort(text),
+            _ => Trouble::Unknown(text),
+        }
+    }
+
+    /// librdkafka's codes rarely say what is wrong; its last error event does.
+    fn with_reason(&self, message: &str) -> String {
+        match self.context.facts.last_error() {
+            Some((_, reason)) => format!("{message} ({reason})"),
+            None => message.to_owned(),
+        }
+    }
+}
+
+fn trouble(code: RDKafkaErrorCode, text: String) -> Trouble {
+    if is_authorization(code) {
+        let hint = "hint: see docs of the ACLs this program needs in README.md";
+        return Trouble::Fatal(Fatal::NotPermitted(format!("{text}\n\n{hint}")));
+    }
+    if is_fencing(code) { Trouble::Fenced(text) } else { Trouble::Abort(text) }
+}
+
+fn is_fencing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{Fenced, InvalidProducerEpoch, ProducerFenced};
+    matches!(code, Fenced | InvalidProducerEpoch | ProducerFenced)
+}
+
+/// Offsets are sent in the name of a member in good standing only; see [`native::is_member`]. The
+/// metadata is read before it is judged, so that it is never newer than the judgement.
+fn member_metadata(consumer: &BaseConsumer<Context>) -> Result<ConsumerGroupMetadata, Trouble> {
+    let metadata = consumer.group_metadata();
+    match metadata {
+        Some(metadata) if native::is_member(consumer) && !consumer.assignment_lost() => Ok(metadata),
+        _ => Err(Trouble::Abort("this worker is no longer a member of its group".into())),
+    }
+}
+
+/// May the very same call be made again?
+fn is_retriable(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => RDKafkaError::is_retriable(error) && !error.is_fatal(),
+        KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
+        _ => false,
+    }
+}
+
+/// Errors that no retry ends, and that librdkafka retries for ever.
+pub fn is_authorization(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+    )
+}
+
+/// A topic's name as librdkafka takes it.
+pub fn c_name(topic: &str) -> CString {
+    // Kafka's topic names are letters, digits, `.`, `_` and `-`; the preflight has seen it exist.
+    CString::new(topic.replace('\0', "")).unwrap_or_default()
+}

@@ -1,0 +1,177 @@
+//! Where a partition begins that librdkafka has no place for.
+//!
+//! `auto.offset.reset` is `error` towards librdkafka, so that it asks us. It must: it also asks
+//! when it has *forgotten* a committed offset, because a dead member's transaction was open while
+//! the assignment changed. `earliest` would double the whole partition, `latest` lose what was not
+//! read (kafka-facts.md §0.1). So the broker's committed offset decides, and only where there is
+//! none does the user's policy.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::Fatal;
+use super::context::Context;
+use crate::config::{OutOfRange, StartFrom};
+use crate::record::NextOffset;
+
+/// How long to wait before the broker is asked again: a dead member's transaction is open until it
+/// times out, and until then the offsets under it are not stable.
+const AGAIN: Duration = Duration::from_secs(1);
+
+pub struct Reset {
+    start_from: StartFrom,
+    out_of_range: OutOfRange,
+    /// When to ask the broker, if anything is without a place.
+    due: Option<Instant>,
+}
+
+impl Reset {
+    pub fn new(start_from: StartFrom, out_of_range: OutOfRange) -> Self {
+        Self { start_from, out_of_range, due: None }
+    }
+
+    /// librdkafka has told that some partition has no place to read from.
+    pub fn ask(&mut self) {
+        self.due.get_or_insert_with(Instant::now);
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| Instant::now() >= due)
+    }
+
+    /// Gives each assigned partition that has no place one, and says which stand where now. What
+    /// the broker does not answer within `patience` is asked again in a second.
+    ///
+    /// # Errors
+    /// Events are gone that the group had not read, and the policy is to stop.
+    pub fn resolve(
+        &mut self,
+        client: &BaseConsumer<Context>,
+        topic: &str,
+        positions: &HashMap<i32, NextOffset>,
+        patience: Duration,
+    ) -> Result<Vec<(i32, NextOffset)>, Fatal> {
+        self.due = None;
+        let partitions = match look(client, topic, positions, patience) {
+            Ok(partitions) => partitions,
+            Err(error) => {
+                tracing::info!(%error, "committed offsets are not stable yet; asking again");
+                self.due = Some(Instant::now() + AGAIN);
+                return Ok(Vec::new());
+            }
+        };
+        let mut moved = Vec::new();
+        for partition in &partitions {
+            if let Some(place) = self.place(topic, partition)? {
+                move_to(client, topic, partition.number, place);
+                moved.push((partition.number, place));
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Where to go on; `None` where the partition is fine as it is.
+    fn place(&self, topic: &str, partition: &Partition) -> Result<Option<NextOffset>, Fatal> {
+        let Partition { number, wanted, low, high, .. } = *partition;
+        let Some(wanted) = wanted else {
+            // A partition added to the topic of a group at work is read from its start.
+            let latest = partition.group_is_new && self.start_from == StartFrom::Latest;
+            return Ok(Some(NextOffset::at(if latest { high } else { low })));
+        };
+        let at = wanted.get();
+        if (low..=high).contains(&at) {
+            return Ok((!partition.is_placed).then_some(wanted));
+        }
+        let what = if at < low {
+            format!("{} events that the group had not read are deleted", low - at)
+        } else {
+            "the topic is shorter than what the group has read; was it created anew?".into()
+        };
+        let told = format!(
+            "`{topic}` partition {number}: the group stands at {at}, the topic holds {low} to {high}: {what}"
+        );
+        match self.out_of_range {
+            OutOfRange::Earliest => {
+                tracing::error!(partition = number, "{told}; going on at {low}");
+                Ok(Some(NextOffset::at(low)))
+            }
+            OutOfRange::Stop => Err(Fatal::Data(format!(
+                "{told}\n\nhint: set `consumer.out_of_range` to \"earliest\" to go on at the oldest event that is kept"
+            ))),
+        }
+    }
+}
+
+/// One assigned partition, as the broker and the client see it.
+struct Partition {
+    number: i32,
+    /// What was read up to: by us, else as committed.
+    wanted: Option<NextOffset>,
+    /// Does the client have a place for it?
+    is_placed: bool,
+    low: i64,
+    high: i64,
+    /// Nothing was ever committed for any partition of the topic.
+    group_is_new: bool,
+}
+
+fn look(
+    client: &BaseConsumer<Context>,
+    topic: &str,
+    positions: &HashMap<i32, NextOffset>,
+    patience: Duration,
+) -> Result<Vec<Partition>, KafkaError> {
+    let placed = client.position()?;
+    let committed = client.committed_offsets(all_partitions(client, topic, patience)?, patience)?;
+    let mut settled = HashMap::new();
+    for element in committed.elements() {
+        element.error()?;
+        if let Offset::Offset(at) = element.offset() {
+            settled.insert(element.partition(), NextOffset::at(at));
+        }
+    }
+    let partition = |number: i32| {
+        let (low, high) = client.fetch_watermarks(topic, number, patience)?;
+        let place = placed.find_partition(topic, number);
+        Ok(Partition {
+            number,
+            wanted: positions.get(&number).or(settled.get(&number)).copied(),
+            is_placed: place.is_some_and(|at| matches!(at.offset(), Offset::Offset(_))),
+            low,
+            high,
+            group_is_new: settled.is_empty(),
+        })
+    };
+    placed.elements().iter().map(|element| partition(element.partition())).collect()
+}
+
+fn all_partitions(
+    client: &BaseConsumer<Context>,
+    topic: &str,
+    patience: Duration,
+) -> Result<TopicPartitionList, KafkaError> {
+    let metadata = client.fetch_metadata(Some(topic), patience)?;
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        list.add_partition(topic, partition.id());
+    }
+    Ok(list)
+}
+
+/// A partition that is not fetching cannot be sought; it is taken away and given back at `place`.
+fn move_to(client: &BaseConsumer<Context>, topic: &str, partition: i32, place: NextOffset) {
+    let mut list = TopicPartitionList::new();
+    let moved = list
+        .add_partition_offset(topic, partition, Offset::Offset(place.get()))
+        .and_then(|()| client.incremental_unassign(&list))
+        .and_then(|()| client.incremental_assign(&list));
+    match moved {
+        Ok(()) => tracing::info!(partition, ?place, "reading from"),
+        // It was revoked a moment ago: its next owner asks for itself.
+        Err(error) => tracing::info!(partition, %error, "not placed"),
+    }
+}

@@ -1,0 +1,373 @@
+//! The registry: what the control log, read up to some offset, says shall serve.
+//!
+//! A pure fold: two instances that have read to the same offset want the same version, whenever and
+//! how often they read. What an instance can actually load is the loader's matter.
+//!
+//! ```text
+//!  announced ──immediate──▶ serves ──rollback──▶ rolled back ──announced again──▶ …
+//!      └─hold, shadow─▶ waits ──promote──▶ serves
+//! ```
+
+use std::collections::BTreeMap;
+
+use super::message::{Message, Rollout};
+
+/// All that was said about one model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registry {
+    model: String,
+    versions: BTreeMap<String, Announced>,
+    /// What was chosen to serve, oldest first; the last one is what shall serve now.
+    choices: Vec<Choice>,
+}
+
+/// A version as it was announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Announced {
+    source: Source,
+    rolled_back: bool,
+}
+
+/// Where a version's bundle is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `model.bundle` of the configuration.
+    Configured,
+    /// As its announcement said.
+    Announced { uri: String, digest: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Choice {
+    version: String,
+    control_offset: Option<i64>,
+}
+
+/// A version that shall serve, or would if those before it cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    pub version: &'a str,
+    pub source: &'a Source,
+    /// Offset of the message that chose it; `None`: the configuration did.
+    pub control_offset: Option<i64>,
+}
+
+/// What a message changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Another version shall serve.
+    Serves,
+    /// A version is known now and waits for `promote`.
+    Waits,
+    /// Nothing: of another model, for trainers, or said before.
+    Nothing,
+}
+
+/// Why a message that could be read changes nothing. All instances refuse it alike.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    #[error("version `{0}` was never announced")]
+    Unknown(String),
+    #[error("version `{0}` was announced before with another digest: a version never changes")]
+    OtherDigest(String),
+    #[error("version `{0}` was rolled back; it has to be announced again to serve")]
+    RolledBack(String),
+    #[error("no version served before `{0}` that could serve again")]
+    NothingBefore(String),
+}
+
+impl Registry {
+    /// A registry of `model` before anything was said. `configured`: the version that serves until
+    /// then.
+    pub fn new(model: &str, configured: Option<&str>) -> Self {
+        let mut registry =
+            Self { model: model.into(), versions: BTreeMap::new(), choices: Vec::new() };
+        if let Some(version) = configured {
+            let announced = Announced { source: Source::Configured, rolled_back: false };
+            registry.versions.insert(version.into(), announced);
+            registry.choose(version, None);
+        }
+        registry
+    }
+
+    /// Folds in the message at `offset` of the control log.
+    ///
+    /// # Errors
+    /// It contradicts what was said before; nothing is changed.
+    pub fn apply(&mut self, offset: i64, message: &Message) -> Result<Effect, Contradiction> {
+        if message.model() != self.model {
+            return Ok(Effect::Nothing);
+        }
+        match message {
+            Message::RetrainComplete { version, uri, digest, rollout, .. } => {
+                let source = Source::Announced { uri: uri.clone(), digest: digest.clone() };
+                self.announce(offset, version, source, *rollout)
+            }
+            Message::Promote { version, .. } => self.promote(offset, version),
+            Message::Rollback { from, to, .. } => self.roll_back(offset, from, to.as_deref()),
+            Message::RetrainRequest { .. } => Ok(Effect::Nothing),
+        }
+    }
+
+    fn announce(
+        &mut self,
+        offset: i64,
+        version: &str,
+        source: Source,
+        rollout: Rollout,
+    ) -> Result<Effect, Contradiction> {
+        let digest_of = |source: &Source| match source {
+            Source::Configured => None,
+            Source::Announced { digest, .. } => Some(digest.clone()),
+        };
+        if let Some(known) = self.versions.get(version) {
+            let before = digest_of(&known.source);
+            if before.is_some() && before != digest_of(&source) {
+                return Err(Contradiction::OtherDigest(version.into()));
+            }
+        }
+        let announced = Announced { source, rolled_back: false };
+        let before = self.versions.insert(version.into(), announced.clone());
+        match rollout {
+            // What serves already goes on under the choice that brought it.
+            Rollout::Immediate if self.current() == Some(version) => Ok(Effect::Nothing),
+            Rollout::Immediate => {
+                self.choose(version, Some(offset));
+                Ok(Effect::Serves)
+            }
+            Rollout::Hold | Rollout::Shadow if before == Some(announced) => Ok(Effect::Nothing),
+            Rollout::Hold | Rollout::Shadow => Ok(Effect::Waits),
+        }
+    }
+
+    fn promote(&mut self, offset: i64, version: &str) -> Result<Effect, Contradiction> {
+        self.may_serve(version)?;
+        if self.current() == Some(version) {
+            return Ok(Effect::Nothing);
+        }
+        self.choose(version, Some(offset));
+        Ok(Effect::Serves)
+    }
+
+    fn roll_back(
+        &mut self,
+        offset: i64,
+        from: &str,
+        to: Option<&str>,
+    ) -> Result<Effect, Contradiction> {
+        if self.current() != Some(from) || to == Some(from) {
+            return Ok(Effect::Nothing);
+        }
+        let before = self.choices.iter().rev().map(|choice| choice.version.as_str());
+        let to = match to {
+            Some(to) => to.to_owned(),
+            None => before
+                .filter(|version| *version != from)
+                .find(|version| self.may_serve(version).is_ok())
+                .ok_or_else(|| Contradiction::NothingBefore(from.into()))?
+                .to_owned(),
+        };
+        self.may_serve(&to)?;
+        if let Some(announced) = self.versions.get_mut(from) {
+            announced.rolled_back = true;
+        }
+        self.choose(&to, Some(offset));
+        Ok(Effect::Serves)
+    }
+
+    fn may_serve(&self, version: &str) -> Result<(), Contradiction> {
+        match self.versions.get(version) {
+            None => Err(Contradiction::Unknown(version.into())),
+            Some(announced) if announced.rolled_back => Err(Contradiction::RolledBack(version.into())),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// A version stands among the choices once: where it was chosen last.
+    fn choose(&mut self, version: &str, control_offset: Option<i64>) {
+        self.choices.retain(|choice| choice.version != version);
+        self.choices.push(Choice { version: version.into(), control_offset });
+    }
+
+    fn current(&self) -> Option<&str> {
+        self.choices.last().map(|choice| choice.version.as_str())
+    }
+
+    /// What shall serve; then, for an instance that cannot load it, what served before, newest
+    /// first. Versions that were rolled back are not among them.
+    pub fn wanted(&self) -> impl Iterator<Item = Wanted<'_>> {
+        self.choices.iter().rev().filter_map(|choice| {
+            let announced = self.versions.get(&choice.version)?;
+            (!announced.rolled_back).then_some(Wanted {
+                version: &choice.version,
+                source: &announced.source,
+                control_offset: choice.control_offset,
+            })
+        })
+    }
+
+    /// Where the bundle of an announced version is.
+    pub fn source(&self, version: &str) -> Option<&Source> {
+        self.versions.get(version).map(|announced| &announced.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MODEL: &str = "m";
+
+    fn complete(version: &str, rollout: Rollout) -> Message {
+        Message::RetrainComplete {
+            model: MODEL.into(),
+            version: version.into(),
+            uri: format!("/models/{version}"),
+            digest: format!("sha256:{version}"),
+            rollout,
+        }
+    }
+
+    fn promote(version: &str) -> Message {
+        Message::Promote { model: MODEL.into(), version: version.into() }
+    }
+
+    fn back(from: &str, to: Option<&str>) -> Message {
+        let (from, to) = (from.into(), to.map(Into::into));
+        Message::Rollback { model: MODEL.into(), from, to, reason: None }
+    }
+
+    fn fold(configured: Option<&str>, log: &[Message]) -> Registry {
+        let mut registry = Registry::new(MODEL, configured);
+        for (offset, message) in log.iter().enumerate() {
+            let _ = registry.apply(offset as i64, message);
+        }
+        registry
+    }
+
+    /// Version and control offset of what shall serve after `log`.
+    #[track_caller]
+    fn check(configured: Option<&str>, log: &[Message], expect: Option<(&str, Option<i64>)>) {
+        let registry = fold(configured, log);
+        let wanted = registry.wanted().next().map(|wanted| (wanted.version, wanted.control_offset));
+        assert_eq!(wanted, expect);
+    }
+
+    use Rollout::{Hold, Immediate, Shadow};
+
+    #[test]
+    fn the_configured_version_serves_until_one_is_announced() {
+        check(None, &[], None);
+        check(Some("1"), &[], Some(("1", None)));
+        check(Some("1"), &[complete("2", Immediate)], Some(("2", Some(0))));
+    }
+
+    #[test]
+    fn a_version_on_hold_waits_for_promote() {
+        check(Some("1"), &[complete("2", Hold)], Some(("1", None)));
+        check(Some("1"), &[complete("2", Shadow), promote("2")], Some(("2", Some(1))));
+        check(Some("1"), &[promote("2")], Some(("1", None)));
+    }
+
+    #[test]
+    fn rollback_goes_to_what_served_before_and_can_be_said_twice() {
+        let log = [complete("2", Immediate), complete("3", Immediate), back("3", None), back("3", None)];
+        check(Some("1"), &log, Some(("2", Some(2))));
+        let log = [log.as_slice(), &[back("2", None)]].concat();
+        check(Some("1"), &log, Some(("1", Some(4))));
+        let log = [log.as_slice(), &[back("1", None)]].concat();
+        check(Some("1"), &log, Some(("1", Some(4)))); // nothing before it
+    }
+
+    #[test]
+    fn rollback_to_a_named_version() {
+        let log = [complete("2", Immediate), complete("3", Immediate), back("3", Some("1"))];
+        check(Some("1"), &log, Some(("1", Some(2))));
+        let log = [complete("2", Immediate), back("2", Some("9"))];
+        check(Some("1"), &log, Some(("2", Some(0)))); // 9 is unknown
+    }
+
+    #[test]
+    fn a_version_rolled_back_serves_again_only_when_announced_again() {
+        let log = [complete("2", Immediate), back("2", None), promote("2")];
+        check(Some("1"), &log, Some(("1", Some(1))));
+        let log = [log.as_slice(), &[complete("2", Immediate)]].concat();
+        check(Some("1"), &log, Some(("2", Some(3))));
+    }
+
+    #[test]
+    fn a_version_never_changes() {
+        let mut registry = fold(None, &[complete("2", Immediate)]);
+        let before = registry.clone();
+        let mut other = complete("2", Immediate);
+        if let Message::RetrainComplete { digest, .. } = &mut other {
+            *digest = "sha256:other".into();
+        }
+        assert_eq!(registry.apply(1, &other), Err(Contradiction::OtherDigest("2".into())));
+        assert_eq!(registry, before);
+    }
+
+    #[test]
+    fn those_that_served_before_stand_by() {
+        let registry = fold(Some("1"), &[complete("2", Immediate), complete("3", Immediate)]);
+        let versions: Vec<_> = registry.wanted().map(|wanted| wanted.version).collect();
+        assert_eq!(versions, ["3", "2", "1"]);
+    }
+
+    fn any_message() -> impl Strategy<Value = Message> {
+        let version = || prop::sample::select(vec!["1", "2", "3", "4"]);
+        let rollout = prop::sample::select(vec![Immediate, Hold, Shadow]);
+        prop_oneof![
+            (version(), rollout).prop_map(|(version, rollout)| complete(version, rollout)),
+            version().prop_map(promote),
+            (version(), prop::option::of(version())).prop_map(|(from, to)| back(from, to)),
+            Just(Message::Promote { model: "another".into(), version: "1".into() }),
+            Just(Message::RetrainRequest { model: MODEL.into(), reason: None }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_refused_message_changes_nothing(log in prop::collection::vec(any_message(), 0..40)) {
+            let mut registry = Registry::new(MODEL, Some("1"));
+            for (offset, message) in log.iter().enumerate() {
+                let before = registry.clone();
+                if registry.apply(offset as i64, message).is_err() {
+                    prop_assert_eq!(&registry, &before);
+                }
+            }
+        }
+
+        #[test]
+        fn something_goes_on_serving(log in prop::collection::vec(any_message(), 0..40)) {
+            let registry = fold(Some("1"), &log);
+            prop_assert!(registry.wanted().next().is_some());
+        }
+
+        #[test]
+        fn what_serves_names_the_message_that_chose_it(log in prop::collection::vec(any_message(), 0..40)) {
+            let registry = fold(None, &log);
+            if let Some(wanted) = registry.wanted().next() {
+                let offset = wanted.control_offset.expect("nothing was configured") as usize;
+                prop_assert_eq!(log[offset].model(), MODEL);
+                // Read to just that message, the same version is wanted.
+                let then = fold(None, &log[..=offset]);
+                prop_assert_eq!(then.wanted().next().map(|w| w.version), Some(wanted.version));
+            }
+        }
+
+        #[test]
+        fn saying_a_rollback_twice_is_saying_it_once(log in prop::collection::vec(any_message(), 0..20)) {
+            let mut registry = fold(Some("1"), &log);
+            let from = registry.current().unwrap().to_owned();
+            let message = back(&from, None);
+            if registry.apply(100, &message) == Ok(Effect::Serves) {
+                let once = registry.clone();
+                prop_assert_eq!(registry.apply(101, &message), Ok(Effect::Nothing));
+                prop_assert_eq!(registry, once);
+            }
+        }
+    }
+}

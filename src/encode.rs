@@ -1,0 +1,319 @@
+//! What goes out: the prediction's JSON and the dead letter's headers.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::batch::Batch;
+use crate::features::decode::Span;
+use crate::model::manifest::TaskKind;
+use crate::model::version::Version;
+use crate::outbox::Outbox;
+use crate::record::Record;
+use crate::reject::{Reason, Reject};
+use crate::score::Scores;
+use crate::serving::Served;
+
+/// Bytes that a record takes besides key, value and headers, generously.
+const RECORD_OVERHEAD: usize = 512;
+
+/// The value of a record on the predictions topic.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Prediction<'a> {
+    /// The event's own id, where the configuration points to one and the event has it (text or
+    /// number), else topic-partition-offset.
+    #[schemars(with = "TextOrNumber")]
+    pub id: Id<'a>,
+    /// The class number of a classifier, else the model's value.
+    #[schemars(with = "f64")]
+    pub prediction: Outcome,
+    /// The name of the class, where the bundle has names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<&'a str>,
+    /// Binary: probability of class 1, in 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
+    /// Multiclass: the probability of each class, by label or number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BTreeMap<String, f64>>")]
+    pub probabilities: Option<Probabilities<'a>>,
+    /// The model's name.
+    pub model: &'a str,
+    /// The version that scored this event.
+    pub version: &'a str,
+    /// Offset of the control message that chose the version; null: the configuration did.
+    pub control_offset: Option<i64>,
+    /// The event that this answers.
+    pub input: Input<'a>,
+    /// Fields of the event, as the configuration lists them; absent ones are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
+    pub carry: Option<Carry<'a>>,
+}
+
+/// Where the event stands.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Input<'a> {
+    pub topic: &'a str,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// How `id` may look.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "describes `id` in the schema")]
+enum TextOrNumber {
+    Text(String),
+    Number(f64),
+}
+
+/// `id`: the event's own text or number, copied, or the event's place.
+#[derive(Debug)]
+pub enum Id<'a> {
+    Own(&'a RawValue),
+    Place { topic: &'a str, partition: i32, offset: i64 },
+}
+
+impl Serialize for Id<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Own(raw) => raw.serialize(serializer),
+            Self::Place { topic, partition, offset } => {
+                serializer.collect_str(&format_args!("{topic}-{partition}-{offset}"))
+            }
+        }
+    }
+}
+
+/// `prediction`: a class number or a value.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Outcome {
+    Class(usize),
+    Value(f64),
+}
+
+/// `probabilities`, by label.
+#[derive(Debug)]
+pub struct Probabilities<'a> {
+    labels: &'a [String],
+    outputs: &'a [f64],
+}
+
+impl Serialize for Probabilities<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.outputs.len()))?;
+        for (class, probability) in self.outputs.iter().enumerate() {
+            match self.labels.get(class) {
+                Some(label) => map.serialize_entry(label, probability)?,
+                None => map.serialize_entry(&class, probability)?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// `carry`: names and the event's raw values.
+#[derive(Debug)]
+pub struct Carry<'a> {
+    names: &'a [String],
+    spans: &'a [Option<Span>],
+    event: &'a [u8],
+}
+
+impl Serialize for Carry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, span) in self.names.iter().zip(self.spans) {
+            if let Some(raw) = span.and_then(|span| raw(self.event, span)) {
+                map.serialize_entry(name, raw)?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// The raw JSON at a span that the decoder gave.
+fn raw(event: &[u8], span: Span) -> Option<&RawValue> {
+    let text = std::str::from_utf8(span.of(event)).ok()?;
+    serde_json::from_str(text).ok()
+}
+
+/// Turns scores into letters.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    topic: String,
+    has_id: bool,
+    carry: Vec<String>,
+    captures: Vec<String>,
+}
+
+impl Encoder {
+    /// `topic`: the events topic; `id` and `carry`: JSON pointers into the event.
+    pub fn new(topic: &str, id: Option<&str>, carry: &BTreeMap<String, String>) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            has_id: id.is_some(),
+            carry: carry.keys().cloned().collect(),
+            captures: id.into_iter().map(str::to_owned).chain(carry.values().cloned()).collect(),
+        }
+    }
+
+    /// The pointers that a version's decoder has to capture for this encoder.
+    pub fn captures(&self) -> &[String] {
+        &self.captures
+    }
+
+    /// Adds one letter for each event of `scores`, which are those of `rows` of the batch.
+    /// `letter_bytes_max` bounds key, value and headers of a record.
+    pub fn encode(
+        &self,
+        batch: &Batch,
+        rows: &[usize],
+        scores: &Scores<'_>,
+        served: &Served,
+        letter_bytes_max: usize,
+        outbox: &mut Outbox,
+    ) {
+        for (event, &row) in rows.iter().enumerate() {
+            let record = batch.record(row);
+            let spans = scores.spans(event);
+            let bytes_max = letter_bytes_max.saturating_sub(overhead(batch, row));
+            match scores.outputs(event) {
+                Ok(outputs) => {
+                    let prediction = self.prediction(&record, spans, outputs, served);
+                    let written = outbox.predict(row, bytes_max, |arena| write(arena, &prediction));
+                    if let Err(length) = written {
+                        let message = format!("the prediction has {length} bytes, {bytes_max} at most");
+                        let reject = Reject::new(Reason::PredictionTooLarge, message);
+                        self.dead_letter(batch, row, &reject, bytes_max, outbox);
+                    }
+                }
+                Err(reject) => self.dead_letter(batch, row, reject, bytes_max, outbox),
+            }
+        }
+    }
+
+    fn prediction<'a>(
+        &'a self,
+        record: &Record<'a>,
+        spans: &'a [Option<Span>],
+        outputs: &'a [f64],
+        served: &'a Served,
+    ) -> Prediction<'a> {
+        let event = record.value.unwrap_or_default();
+        let (id, carried) = if self.has_id { spans.split_at(1) } else { (&[][..], spans) };
+        let (prediction, label) = outcome(&served.version, outputs);
+        let kind = served.version.task.kind;
+        Prediction {
+            id: self.id(record, event, id.first().copied().flatten()),
+            prediction,
+            label,
+            probability: (kind == TaskKind::Binary).then(|| outputs[0]),
+            probabilities: (kind == TaskKind::Multiclass)
+                .then_some(Probabilities { labels: &served.version.task.labels, outputs }),
+            model: &served.version.model,
+            version: &served.version.version,
+            control_offset: served.control_offset,
+            input: Input {
+                topic: &self.topic,
+                partition: record.partition,
+                offset: record.offset,
+            },
+            carry: (!carried.is_empty()).then_some(Carry {
+                names: &self.carry,
+                spans: carried,
+                event,
+            }),
+        }
+    }
+
+    /// An id has to be text or a number; anything else would not identify.
+    fn id<'a>(&'a self, record: &Record<'a>, event: &'a [u8], span: Option<Span>) -> Id<'a> {
+        let own = span.and_then(|span| raw(event, span));
+        match own {
+            Some(raw) if raw.get().starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) => Id::Own(raw),
+            _ => Id::Place {
+                topic: &self.topic,
+                partition: record.partition,
+                offset: record.offset,
+            },
+        }
+    }
+
+    /// Headers as Kafka Connect writes them, so that its tools can read them, and ours. An event
+    /// too long for the dead-letters topic goes without its value, which is still on the events
+    /// topic, at the place that the headers tell.
+    fn dead_letter(
+        &self,
+        batch: &Batch,
+        row: usize,
+        reject: &Reject,
+        bytes_max: usize,
+        outbox: &mut Outbox,
+    ) {
+        let record = batch.record(row);
+        let length = record.value.map_or(0, <[u8]>::len) + reject.message.len();
+        let fits = length <= bytes_max;
+        let reason = reject.reason;
+        let mut letter = outbox.reject(row, reason, fits);
+        letter
+            .header("__connect.errors.topic", &self.topic)
+            .header("__connect.errors.partition", record.partition)
+            .header("__connect.errors.offset", record.offset)
+            .header("__connect.errors.stage", reason.stage())
+            .header("__connect.errors.class.name", format_args!("foretell.reject.{reason:?}"))
+            .header("__connect.errors.exception.message", &reject.message)
+            .header("foretell.reason", reason)
+            .header("foretell.attempt", attempt(batch, row));
+        if !fits {
+            letter.header("foretell.omitted_bytes", length);
+        }
+    }
+}
+
+/// 1, or one more than an event that was put back says of itself.
+fn attempt(batch: &Batch, row: usize) -> u64 {
+    let before = batch.headers(row).find(|header| header.name == b"foretell.attempt");
+    let text = before.and_then(|header| std::str::from_utf8(header.value?).ok());
+    text.and_then(|text| text.parse::<u64>().ok()).map_or(1, |before| before.saturating_add(1))
+}
+
+/// What of a record's bound is not left for its value.
+fn overhead(batch: &Batch, row: usize) -> usize {
+    let key = batch.record(row).key.map_or(0, <[u8]>::len);
+    let headers = batch.headers(row).map(|h| h.name.len() + h.value.map_or(0, <[u8]>::len) + 16);
+    RECORD_OVERHEAD + key + headers.sum::<usize>()
+}
+
+/// What the model says of one event, and the name of the class it means.
+fn outcome<'a>(version: &'a Version, outputs: &[f64]) -> (Outcome, Option<&'a str>) {
+    let class = match version.task.kind {
+        TaskKind::Binary => usize::from(outputs[0] >= version.task.threshold.unwrap_or(0.5)),
+        TaskKind::Multiclass => largest(outputs),
+        TaskKind::Regression | TaskKind::Ranking | TaskKind::Anomaly => {
+            return (Outcome::Value(outputs[0]), None);
+        }
+    };
+    (Outcome::Class(class), version.task.labels.get(class).map(String::as_str))
+}
+
+/// The first of the largest, as `numpy.argmax` has it.
+fn largest(outputs: &[f64]) -> usize {
+    let mut best = 0;
+    for (class, output) in outputs.iter().enumerate() {
+        if *output > outputs[best] {
+            best = class;
+        }
+    }
+    best
+}
+
+fn write(arena: &mut Vec<u8>, prediction: &Prediction<'_>) {
+    // Fails only if a key of a map is no text; ours are.
+    serde_json::to_writer(arena, prediction).expect("a prediction is JSON");
+}

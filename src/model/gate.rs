@@ -1,0 +1,234 @@
+//! The gate: what a version passes before it serves, in this order.
+//!
+//! fetch · digest · manifest · import · contract · golden rows · warm-up
+//!
+//! A refusal changes nothing: what served before goes on serving.
+
+use std::path::Path;
+use std::time::Instant;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Model;
+use super::bundle::{Bundle, BundleError};
+use super::import::import;
+use super::manifest::{GoldenRow, Manifest, TaskKind};
+use super::version::Version;
+use crate::features::contract::Feature;
+use crate::features::decode::{Decoder, Limits};
+use crate::score::Scorer;
+
+/// What the gate and what it lets through are set up with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// JSON pointers that the encoder wants captured.
+    pub captures: Vec<String>,
+    pub limits: Limits,
+    /// No file larger than this is taken into memory.
+    pub bytes_max: u64,
+    /// Rows of a worker's tile: the warm-up scores one.
+    pub tile_rows: usize,
+}
+
+/// What a bundle has to be: stated by its announcement. `None`: whatever it says of itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected<'a> {
+    pub model: Option<&'a str>,
+    pub version: Option<&'a str>,
+    pub digest: Option<&'a str>,
+}
+
+/// The check that a version failed.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// The bundle could not be read.
+    Fetch,
+    /// It is not the bundle that was announced, or a file is not the one its manifest names.
+    Digest,
+    /// The manifest is no manifest, or of another model or version.
+    Manifest,
+    /// The model file could not be read as its format says.
+    Import,
+    /// The contract does not fit the model.
+    Contract,
+    /// A golden row did not come out as recorded.
+    Golden,
+}
+
+impl Check {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Digest => "digest",
+            Self::Manifest => "manifest",
+            Self::Import => "import",
+            Self::Contract => "contract",
+            Self::Golden => "golden",
+        }
+    }
+}
+
+/// Why a version may not serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", check.as_str())]
+pub struct Refusal {
+    pub check: Check,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn new(check: Check, message: impl ToString) -> Self {
+        Self { check, message: message.to_string() }
+    }
+}
+
+/// A version that passed, and what it said of itself.
+#[derive(Debug)]
+pub struct Admitted {
+    pub version: Version,
+    pub manifest: Manifest,
+    /// The largest difference of a golden row's output to the recorded one.
+    pub golden_difference: f64,
+    pub golden_rows: usize,
+    pub seconds: f64,
+}
+
+/// Reads the bundle in `folder` and lets it through, or says which check it failed.
+pub fn admit(folder: &Path, expected: Expected<'_>, settings: &Settings) -> Result<Admitted, Refusal> {
+    let began = Instant::now();
+    let bundle = Bundle::read(folder, expected.digest, settings.bytes_max).map_err(|error| {
+        let check = match error {
+            BundleError::Uri { .. } | BundleError::Read { .. } | BundleError::TooLarge { .. } => Check::Fetch,
+            BundleError::Announced { .. } | BundleError::Digest { .. } => Check::Digest,
+            BundleError::Manifest { .. } => Check::Manifest,
+            BundleError::Golden { .. } => Check::Golden,
+        };
+        Refusal::new(check, error)
+    })?;
+    is_expected(&bundle.manifest, expected)?;
+    let version = assemble(&bundle, settings)?;
+    let golden_difference = golden(&version, &bundle.golden, bundle.manifest.golden.tolerance)?;
+    warm_up(&version, &bundle.golden, settings.tile_rows);
+    Ok(Admitted {
+        version,
+        golden_difference,
+        golden_rows: bundle.golden.len(),
+        manifest: bundle.manifest,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+fn is_expected(manifest: &Manifest, expected: Expected<'_>) -> Result<(), Refusal> {
+    let same = |what: &str, wanted: Option<&str>, found: &str| match wanted {
+        Some(wanted) if wanted != found => Err(Refusal::new(
+            Check::Manifest,
+            format!("the manifest is of {what} `{found}`, `{wanted}` was announced"),
+        )),
+        _ => Ok(()),
+    };
+    same("model", expected.model, &manifest.model)?;
+    same("version", expected.version, &manifest.version)
+}
+
+/// Imports the model and compiles its contract, column for column.
+pub fn assemble(bundle: &Bundle, settings: &Settings) -> Result<Version, Refusal> {
+    let manifest = &bundle.manifest;
+    let engine = import(manifest.artifact.format, &bundle.model)
+        .map_err(|error| Refusal::new(Check::Import, error))?;
+    columns_agree(&engine, &manifest.features)?;
+    outputs_agree(&engine, manifest)?;
+    let decoder = Decoder::new(&manifest.features, &settings.captures, settings.limits)
+        .map_err(|error| Refusal::new(Check::Contract, error))?;
+    Ok(Version {
+        model: manifest.model.clone(),
+        version: manifest.version.clone(),
+        digest: bundle.digest.clone(),
+        task: manifest.task.clone(),
+        engine,
+        decoder,
+    })
+}
+
+/// The contract's features are the model's columns, in the model's order.
+fn columns_agree(engine: &Model, features: &[Feature]) -> Result<(), Refusal> {
+    let names = engine.feature_names();
+    if names.len() != features.len() {
+        let message = format!("the model has {} columns, the contract {}", names.len(), features.len());
+        return Err(Refusal::new(Check::Contract, message));
+    }
+    // A model trained on a bare array has no names of its own, and order is all there is.
+    let unnamed = names.iter().enumerate().all(|(column, name)| *name == format!("Column_{column}"));
+    for (column, (name, feature)) in names.iter().zip(features).enumerate() {
+        // LightGBM writes `_` for a space.
+        if !unnamed && *name != feature.name && *name != feature.name.replace(' ', "_") {
+            let message = format!(
+                "column {column} of the model is `{name}`, of the contract `{}`", feature.name
+            );
+            return Err(Refusal::new(Check::Contract, message));
+        }
+    }
+    Ok(())
+}
+
+fn outputs_agree(engine: &Model, manifest: &Manifest) -> Result<(), Refusal> {
+    let outputs = engine.outputs();
+    let labels = manifest.task.labels.len();
+    let (fits, classes) = match manifest.task.kind {
+        TaskKind::Multiclass => (outputs > 1, outputs),
+        TaskKind::Binary => (outputs == 1, 2),
+        TaskKind::Regression | TaskKind::Ranking | TaskKind::Anomaly => (outputs == 1, 0),
+    };
+    if !fits {
+        let message = format!("a {:?} model has {outputs} outputs a row", manifest.task.kind);
+        return Err(Refusal::new(Check::Contract, message.to_lowercase()));
+    }
+    if labels != 0 && labels != classes {
+        let message = format!("there are {labels} labels for {classes} classes");
+        return Err(Refusal::new(Check::Contract, message));
+    }
+    Ok(())
+}
+
+/// Scores the golden rows as production would; says the largest difference to what was recorded.
+pub fn golden(version: &Version, rows: &[GoldenRow], tolerance: f64) -> Result<f64, Refusal> {
+    if rows.is_empty() {
+        return Err(Refusal::new(Check::Golden, "there are no golden rows: nothing shows that the model is read right"));
+    }
+    let mut scorer = Scorer::new(rows.len());
+    let scores = scorer.score(version, rows.iter().map(|row| row.event.get().as_bytes()));
+    let mut largest = 0.0_f64;
+    for (index, row) in rows.iter().enumerate() {
+        let line = index + 1;
+        let outputs = scores
+            .outputs(index)
+            .map_err(|reject| Refusal::new(Check::Golden, format!("row {line} is rejected: {reject}")))?;
+        if outputs.len() != row.output.len() {
+            let message = format!("row {line} has {} outputs, the model {}", row.output.len(), outputs.len());
+            return Err(Refusal::new(Check::Golden, message));
+        }
+        for (found, recorded) in outputs.iter().zip(&row.output) {
+            let difference = (found - recorded).abs();
+            // Written so that a NaN is refused too.
+            if !(difference <= tolerance) {
+                let message = format!("row {line} gives {found}, {recorded} was recorded (tolerance {tolerance})");
+                return Err(Refusal::new(Check::Golden, message));
+            }
+            largest = largest.max(difference);
+        }
+    }
+    Ok(largest)
+}
+
+/// Scores full tiles, so that the first live batch finds the model's memory mapped and in cache.
+fn warm_up(version: &Version, rows: &[GoldenRow], tile_rows: usize) {
+    let events: Vec<&[u8]> =
+        rows.iter().cycle().take(tile_rows).map(|row| row.event.get().as_bytes()).collect();
+    let mut scorer = Scorer::new(tile_rows);
+    for _ in 0..2 {
+        std::hint::black_box(scorer.score(version, events.iter().copied()).len());
+    }
+}

@@ -1,0 +1,117 @@
+//! `manifest.json` of a bundle, and the lines of its `golden.jsonl`: the formats, nothing else.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::features::contract::Feature;
+
+/// `manifest.json`. Fields that this version of the program does not know are kept out of the
+/// way, not refused: a newer trainer may say more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest {
+    /// The model's name, the key of its control messages.
+    pub model: String,
+    pub version: String,
+    /// RFC 3339.
+    pub created: String,
+    pub artifact: Artifact,
+    pub task: Task,
+    /// In the order of the model's columns.
+    pub features: Vec<Feature>,
+    pub golden: Golden,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+    /// Training-time histogram of each feature, for drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<serde_json::Value>,
+}
+
+/// The model file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Artifact {
+    pub format: Format,
+    /// A file name inside the bundle.
+    pub path: String,
+    /// Lower-case hexadecimal.
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+/// Who wrote the model file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// LightGBM's text format, `Booster.save_model`.
+    Lightgbm,
+}
+
+/// What the model's output means.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Task {
+    pub kind: TaskKind,
+    /// Names of the classes, by class number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Binary: the probability from which on class 1 is predicted. Default 0.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    Binary,
+    Regression,
+    Multiclass,
+    Ranking,
+    Anomaly,
+}
+
+/// The rows every instance scores before it lets a version serve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Golden {
+    /// A file name inside the bundle; each of its lines is a [`GoldenRow`].
+    pub path: String,
+    pub sha256: String,
+    /// How far an output may be from the one recorded, absolute.
+    pub tolerance: f64,
+}
+
+/// One line of `golden.jsonl`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GoldenRow {
+    /// An event as production publishes it.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub event: Box<serde_json::value::RawValue>,
+    /// What the training library predicts: `[p]` of class 1, `[y]`, or one probability a class.
+    pub output: Vec<f64>,
+}
+
+/// Where the version comes from. Read by people; nothing here changes a prediction.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Training {
+    #[serde(default)]
+    pub rows: u64,
+    /// The span of event time that was trained on.
+    #[serde(default)]
+    pub window: Option<Window>,
+    #[serde(default)]
+    pub metrics: BTreeMap<String, f64>,
+    /// `pip freeze`, one requirement an entry.
+    #[serde(default)]
+    pub environment: Vec<String>,
+    /// Revision of the training code.
+    #[serde(default)]
+    pub revision: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Window {
+    /// RFC 3339, inclusive.
+    pub from: String,
+    /// RFC 3339, exclusive.
+    pub to: String,
+}

@@ -1,0 +1,152 @@
+//! Scoring: events in, one fate each out. The only scorer there is: `run`, `score`, the golden rows
+//! of the gate and later HTTP and replay all call it.
+//!
+//! It is a function: no IO, no clock, no threads. Its state is memory to be used again, so that in
+//! steady state nothing is allocated.
+
+use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
+
+use crate::features::decode::Span;
+use crate::model::Scratch;
+use crate::model::version::Version;
+use crate::reject::{Reason, Reject};
+
+/// Buffers of one thread that scores.
+#[derive(Debug)]
+pub struct Scorer {
+    rows_max: usize,
+    /// `rows_max` × features, column-major: a feature is contiguous. NaN is missing.
+    matrix: Array2<f64>,
+    /// `rows_max` × outputs, row-major.
+    outputs: Array2<f64>,
+    fates: Vec<Fate>,
+    /// Captures of each event, in the order of the decoder.
+    spans: Vec<Option<Span>>,
+    scratch: Scratch,
+}
+
+/// What became of one event.
+#[derive(Debug)]
+enum Fate {
+    /// Row of the outputs.
+    Scored(usize),
+    Rejected(Reject),
+}
+
+impl Scorer {
+    /// A scorer of up to `rows_max` events at a time.
+    pub fn new(rows_max: usize) -> Self {
+        Self {
+            rows_max,
+            matrix: Array2::zeros((0, 0)),
+            outputs: Array2::zeros((0, 0)),
+            fates: Vec::with_capacity(rows_max),
+            spans: Vec::new(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Decodes and scores events, in their order.
+    ///
+    /// # Panics
+    /// With more than `rows_max` events.
+    pub fn score<'s, 'e>(
+        &'s mut self,
+        version: &Version,
+        events: impl ExactSizeIterator<Item = &'e [u8]>,
+    ) -> Scores<'s> {
+        assert!(events.len() <= self.rows_max, "{} events, {} at most", events.len(), self.rows_max);
+        let captures = version.decoder.captures();
+        self.fit(version, events.len() * captures);
+        let scored = self.decode(version, events);
+        if scored > 0 {
+            version.engine.predict(
+                self.matrix.slice(s![..scored, ..]),
+                &mut self.scratch,
+                self.outputs.slice_mut(s![..scored, ..]),
+            );
+        }
+        self.refuse_non_finite();
+        Scores { outputs: self.outputs.view(), fates: &self.fates, spans: &self.spans, captures }
+    }
+
+    /// Gives the buffers the shape of this version; a new version may have another.
+    fn fit(&mut self, version: &Version, spans: usize) {
+        let features = version.decoder.features().len();
+        if self.matrix.dim() != (self.rows_max, features) {
+            self.matrix = Array2::zeros((self.rows_max, features).f());
+        }
+        let outputs = version.engine.outputs();
+        if self.outputs.dim() != (self.rows_max, outputs) {
+            self.outputs = Array2::zeros((self.rows_max, outputs));
+        }
+        self.fates.clear();
+        self.spans.clear();
+        self.spans.resize(spans, None);
+    }
+
+    /// Fills the matrix without gaps and says how many rows it has.
+    fn decode<'e>(&mut self, version: &Version, events: impl Iterator<Item = &'e [u8]>) -> usize {
+        let captures = version.decoder.captures();
+        let mut next = 0;
+        for (event, bytes) in events.enumerate() {
+            let spans = &mut self.spans[event * captures..(event + 1) * captures];
+            match version.decoder.decode(bytes, self.matrix.row_mut(next), spans) {
+                Ok(()) => {
+                    self.fates.push(Fate::Scored(next));
+                    next += 1;
+                }
+                Err(reject) => self.fates.push(Fate::Rejected(reject)),
+            }
+        }
+        next
+    }
+
+    fn refuse_non_finite(&mut self) {
+        for fate in &mut self.fates {
+            if let Fate::Scored(row) = *fate {
+                let outputs = self.outputs.row(row);
+                if let Some(number) = outputs.iter().find(|number| !number.is_finite()) {
+                    let message = format!("the model's result is {number}");
+                    *fate = Fate::Rejected(Reject::new(Reason::NonFinite, message));
+                }
+            }
+        }
+    }
+}
+
+/// The fates of a scorer's last events, in their order.
+#[derive(Debug)]
+pub struct Scores<'a> {
+    outputs: ArrayView2<'a, f64>,
+    fates: &'a [Fate],
+    spans: &'a [Option<Span>],
+    captures: usize,
+}
+
+impl<'a> Scores<'a> {
+    pub fn len(&self) -> usize {
+        self.fates.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.fates.is_empty()
+    }
+
+    /// The model's outputs for an event, or why there are none.
+    pub fn outputs(&self, event: usize) -> Result<&[f64], &'a Reject> {
+        match &self.fates[event] {
+            Fate::Scored(row) => {
+                let width = self.outputs.ncols();
+                let all = self.outputs.as_slice().unwrap_or_default();
+                Ok(&all[row * width..(row + 1) * width])
+            }
+            Fate::Rejected(reject) => Err(reject),
+        }
+    }
+
+    /// Where the captured fields of an event stand in its bytes.
+    pub fn spans(&self, event: usize) -> &'a [Option<Span>] {
+        &self.spans[event * self.captures..(event + 1) * self.captures]
+    }
+}

@@ -1,0 +1,54 @@
+//! The version that serves: a slot that the loader fills and workers read once a batch.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+
+use crate::model::version::Version;
+use crate::stop::Stop;
+
+/// A version, and what chose it. Every prediction of a batch names both.
+#[derive(Debug)]
+pub struct Served {
+    pub version: Arc<Version>,
+    /// Offset of the control message that chose this version; `None`: the configuration did.
+    pub control_offset: Option<i64>,
+}
+
+/// Shared by the loader, which swaps, and the workers, which look. A swap waits for nobody: a
+/// batch in hand is finished with the version it began with.
+#[derive(Debug, Clone, Default)]
+pub struct Serving(Arc<Slot>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    served: ArcSwapOption<Served>,
+    filled: Mutex<bool>,
+    first: Condvar,
+}
+
+impl Serving {
+    /// What serves now.
+    pub fn load(&self) -> Option<Arc<Served>> {
+        self.0.served.load_full()
+    }
+
+    /// From now on this serves. Once filled, the slot is never empty again.
+    pub fn swap(&self, served: Served) {
+        self.0.served.store(Some(Arc::new(served)));
+        *self.0.filled.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.first.notify_all();
+    }
+
+    /// Waits until something serves; says `false` if the wish to stop came first.
+    pub fn wait(&self, stop: &Stop) -> bool {
+        let mut filled = self.0.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*filled && !stop.is_requested() {
+            // A wish to stop does not notify; looking ten times a second is soon enough.
+            let tick = Duration::from_millis(100);
+            filled = self.0.first.wait_timeout(filled, tick).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *filled
+    }
+}

@@ -1,0 +1,144 @@
+//! The loop: a batch is collected, scored by exactly one version, and settled in exactly one
+//! transaction. One worker is one thread, one group member and one producer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::batch::Batch;
+use crate::bus::{Bus, Fatal, Lag, Settled};
+use crate::encode::Encoder;
+use crate::outbox::{Destination, Outbox};
+use crate::reject::Reason;
+use crate::score::Scorer;
+use crate::serving::{Served, Serving};
+
+pub struct Worker<B> {
+    bus: B,
+    serving: Serving,
+    encoder: Encoder,
+    scorer: Scorer,
+    batch: Batch,
+    outbox: Outbox,
+    /// Rows of the current tile that hold an event.
+    rows: Vec<usize>,
+    tile_rows: usize,
+}
+
+/// What one turn of the loop did. Counted when it is settled: what was aborted never happened.
+#[derive(Debug, Default)]
+pub struct Turn {
+    pub predictions: u64,
+    pub dead_letters: BTreeMap<Reason, u64>,
+    /// Records without a value: counted and passed over.
+    pub tombstones: u64,
+    /// Times the batch was sent and not committed.
+    pub retries: u64,
+    /// The version that scored the batch; `None`: there was nothing to score.
+    pub served: Option<Arc<Served>>,
+    pub times: Times,
+}
+
+/// Where the time of a turn went.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Times {
+    pub collect: Duration,
+    /// Decoding, scoring, encoding and handing to the producer, of the attempt that was committed.
+    pub score: Duration,
+    pub settle: Duration,
+}
+
+impl Turn {
+    /// Records dealt with.
+    pub fn events(&self) -> u64 {
+        self.predictions + self.dead_letters.values().sum::<u64>() + self.tombstones
+    }
+}
+
+impl<B: Bus> Worker<B> {
+    /// `tile_rows`: how many events are decoded, scored and sent at a time. Small enough that their
+    /// matrix stays in cache, and that the brokers take one tile while the next is scored.
+    pub fn new(bus: B, serving: Serving, encoder: Encoder, outbox: Outbox, tile_rows: usize) -> Self {
+        Self {
+            bus,
+            serving,
+            encoder,
+            scorer: Scorer::new(tile_rows),
+            batch: Batch::default(),
+            outbox,
+            rows: Vec::with_capacity(tile_rows),
+            tile_rows,
+        }
+    }
+
+    /// Collects one batch and sees it settled. Without a version to serve, nothing is collected.
+    ///
+    /// # Errors
+    /// What ends this worker. Records that were not settled go to the next owner.
+    pub fn turn(&mut self) -> Result<Turn, Fatal> {
+        let mut turn = Turn::default();
+        let began = Instant::now();
+        self.bus.collect(&mut self.batch)?;
+        turn.times.collect = began.elapsed();
+        // Looked at once a batch, and after collecting: what was announced by now serves.
+        let Some(served) = self.serving.load().filter(|_| !self.batch.is_empty()) else {
+            return Ok(turn);
+        };
+        while !self.batch.is_empty() {
+            let began = Instant::now();
+            let mut attempt = Turn { retries: turn.retries, times: turn.times, ..Turn::default() };
+            self.send(&served, &mut attempt)?;
+            attempt.times.score = began.elapsed();
+            let began = Instant::now();
+            let settled = self.bus.settle(&mut self.batch)?;
+            attempt.times.settle = began.elapsed();
+            match settled {
+                Settled::Done => {
+                    attempt.served = Some(served);
+                    return Ok(attempt);
+                }
+                Settled::Again => turn.retries += 1,
+            }
+        }
+        Ok(turn)
+    }
+
+    /// Works through the batch tile by tile.
+    fn send(&mut self, served: &Served, turn: &mut Turn) -> Result<(), Fatal> {
+        let letter_bytes_max = self.bus.letter_bytes_max();
+        for start in (0..self.batch.len()).step_by(self.tile_rows) {
+            let end = self.batch.len().min(start + self.tile_rows);
+            let batch = &self.batch;
+            self.rows.clear();
+            self.rows.extend((start..end).filter(|&row| batch.record(row).value.is_some()));
+            turn.tombstones += (end - start - self.rows.len()) as u64;
+            let events = self.rows.iter().map(|&row| batch.record(row).value.unwrap_or_default());
+            let scores = self.scorer.score(&served.version, events);
+            self.outbox.clear();
+            let outbox = &mut self.outbox;
+            self.encoder.encode(batch, &self.rows, &scores, served, letter_bytes_max, outbox);
+            self.bus.send(batch, outbox)?;
+            count(outbox, turn);
+        }
+        Ok(())
+    }
+
+    /// How far behind each partition is that this worker has.
+    pub fn lag(&mut self) -> Vec<Lag> {
+        self.bus.lag()
+    }
+
+    /// Leaves the group.
+    pub fn close(&mut self) {
+        self.bus.close();
+    }
+}
+
+fn count(outbox: &Outbox, turn: &mut Turn) {
+    for letter in outbox.letters() {
+        match letter.to {
+            Destination::Predictions => turn.predictions += 1,
+            Destination::DeadLetters(reason) => *turn.dead_letters.entry(reason).or_default() += 1,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+#!/usr/bin/env bash
+# A real Kafka broker on this machine: for tests, benches and `make demo-kafka`.
+#
+#   broker.sh start [--dir DIR] [--port N] [--partitions N] [--owner PID]
+#   broker.sh stop | kill | restart [--dir DIR]
+#   broker.sh fetch                 get the jars, once; needs Maven and the network that first time
+#   broker.sh tool CLASS [ARG…]     a tool of org.apache.kafka.tools, such as TopicCommand
+#   broker.sh java                  print the Java to use (17 or newer), or fail
+#
+# `start` and `restart` print one line to stdout, 127.0.0.1:PORT, once the broker answers; all
+# talk is on stderr. DIR holds everything of one broker: its configuration, pid, log and data.
+# Brokers in different DIRs do not know of each other. A stopped or killed broker comes back on
+# its port, with its data, by `restart`.
+#
+# --owner PID: when that process is gone, however it went, the broker is killed and its data
+# deleted (the log stays). A test runner has no better moment to clean up: statics never drop.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${FORETELL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/foretell}/kafka-4.3.1
+start_timeout_s=60
+stop_timeout_s=20
+
+# C1 only and the serial collector: measured on two cores, the broker starts in a third less time
+# and spends a quarter less CPU over its first 8 million records, and C2 is no better after them
+# (a broker copies bytes). The archive of loaded classes, written by `fetch`, saves 2 s a start;
+# a Java that did not write it ignores it.
+jvm=(-Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto
+  "-XX:SharedArchiveFile=$cache/classes.jsa" -Xlog:disable
+  -Dorg.slf4j.simpleLogger.showDateTime=true
+  "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS")
+
+say() { echo "$*" >&2; }
+# A message, then what to do about it.
+fail() {
+  say "error: $1"
+  [ $# -lt 2 ] || { say && say "hint: $2"; }
+  exit 1
+}
+
+# Kafka 4 runs on Java 17 or newer. The one on the path may be older (Ubuntu 22.04's Maven brings
+# 11) while another is installed beside it. Its `release` file is read: starting each to ask is slow.
+java_path() {
+  local candidate home version
+  for candidate in "${JAVA_HOME:-/none}/bin/java" "$(command -v java || true)" /usr/lib/jvm/*/bin/java; do
+    [ -x "$candidate" ] || continue
+    home=$(dirname "$(dirname "$(readlink -f "$candidate")")")
+    if [ -r "$home/release" ]; then
+      version=$(sed -n 's/^JAVA_VERSION="\([0-9]*\).*/\1/p' "$home/release")
+    else
+      version=$("$candidate" -version 2>&1 | sed -n '1s/.*version "\([0-9]*\).*/\1/p')
+    fi
+    if [ "${version:-0}" -ge 17 ]; then
+      echo "$candidate"
+      return
+    fi
+  done
+  fail "no java 17 or newer found" "run \`tests/setup.sh test\`, or set JAVA_HOME"
+}
+
+# The class path is spelled out and in one order, as the archive of classes demands.
+java_run() {
+  local jars=("$cache"/jars/*.jar)
+  "$java" "${jvm[@]}" -cp "$(IFS=: && echo "${jars[*]}")" "$@"
+}
+
+# Jars, a formatted folder and the class archive, made once for each pom.xml under a lock, in a
+# folder of its own first: what is in the cache is complete.
+fetch() {
+  java=$(java_path)
+  if cmp -s "$here/pom.xml" "$cache/pom.xml"; then return; fi
+  mkdir -p "$(dirname "$cache")"
+  exec 9>"$cache.lock"
+  flock 9
+  if ! cmp -s "$here/pom.xml" "$cache/pom.xml"; then fetch_locked; fi
+  exec 9>&-
+}
+
+fetch_locked() {
+  command -v mvn >/dev/null || fail "maven is needed to fetch kafka, and \`mvn\` is not on the path" \
+    "run \`tests/setup.sh test\`"
+  say "fetching kafka (about 45 MB, once) into $cache"
+  rm -rf "$cache"
+  mkdir -p "$cache"
+  mvn -q -B -f "$here/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+    -DoutputDirectory="$cache/jars" >"$cache/mvn.log" 2>&1 9>&- || {
+    head -n 4 "$cache/mvn.log" >&2
+    fail "maven could not fetch kafka; its output is in $cache/mvn.log" \
+      "this needs Maven Central, or a mirror of it in ~/.m2/settings.xml"
+  }
+  local warm="$cache/warm"
+  configure "$warm" 1
+  java_run kafka.tools.StorageTool format --cluster-id=AAAAAAAAAAAAAAAAAAAAAA -c "$warm/server.properties" >"$cache/format.log" 2>&1 9>&- ||
+    fail "kafka could not format a folder; its output is in $cache/format.log"
+  cp -r "$warm/data" "$cache/template"
+  # A broker that starts and stops once leaves the archive of its classes. Without one all works,
+  # only slower; one that is not whole is worse than none.
+  local jvm=("${jvm[@]/-XX:SharedArchiveFile=/-XX:ArchiveClassesAtExit=}")
+  if ! { launch "$warm" && stop "$warm"; }; then
+    say "warning: no class archive was written; brokers will start slower"
+    kill_now "$warm"
+    rm -f "$cache/classes.jsa"
+  fi
+  rm -rf "$warm"
+  cp "$here/pom.xml" "$cache/pom.xml"
+}
+
+# A port that nobody listens on, below the range that outgoing connections use. Two brokers that
+# start at once may still draw the same; `start` then draws again.
+free_port() {
+  local port
+  for _ in {1..200}; do
+    port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
+    if ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+      echo "$port"
+      return
+    fi
+  done
+  fail "no free port found between 20000 and 32000"
+}
+
+# configure DIR PARTITIONS [PORT]
+configure() {
+  local dir=$1 partitions=$2 port=${3:-$(free_port)} controller
+  controller=$(free_port)
+  while [ "$controller" = "$port" ]; do controller=$(free_port); done
+  mkdir -p "$dir"
+  cat >"$dir/server.properties" <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=$dir/data
+num.partitions=$partitions
+# A topic that a test did not create is a mistake in the test.
+auto.create.topics.enable=false
+# One node, so one copy.
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+# Fewer internal partitions: the first group and the first transaction wait for their creation.
+offsets.topic.num.partitions=4
+transaction.state.log.num.partitions=4
+# The first member of a group need not wait 3 s for others.
+group.initial.rebalance.delay.ms=0
+# After kill -9 the controller, which died too, grants the broker's name anew only when the lease
+# of the dead one is over: 3 s instead of 9.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+# 10 MB of index files for each partition, and 128 MB of the cleaner's, are too much here.
+log.index.size.max.bytes=1048576
+log.cleaner.dedupe.buffer.size=16777216
+# All else is Kafka's default, above all the time-outs of sessions and transactions: what the
+# tests see of them is what a user sees.
+PROPERTIES
+}
+
+# The listener's port, as configured.
+port_of() { sed -n 's/^listeners=PLAINTEXT:..127.0.0.1:\([0-9]*\),.*/\1/p' "$1/server.properties"; }
+
+# Whether the process in DIR/pid is this broker. A pid may have been given to another process
+# since, and a killed broker stays a zombie where init does not reap: both have other arguments.
+alive() {
+  local pid
+  pid=$(cat "$1/pid" 2>/dev/null) && [ -n "$pid" ] &&
+    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -F "kafka.Kafka $1/server.properties" >/dev/null
+}
+
+# await SECONDS COMMAND…: until the command succeeds, or time is up.
+await() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ "$SECONDS" -lt "$deadline" ] || return 1
+    sleep 0.02
+  done
+}
+
+gone() { ! alive "$1"; }
+# Between fork and exec a child still has our arguments, not Java's.
+alive_or_gone() { alive "$1" || ! kill -0 "$(cat "$1/pid")" 2>/dev/null; }
+# Kafka logs this line after its controller has let the broker in; clients may come from then on.
+answers_or_gone() {
+  { grep -q 'Kafka Server started' "$1/kafka.log" && (: <>"/dev/tcp/127.0.0.1/$(port_of "$1")") 2>/dev/null; } || gone "$1"
+}
+
+# Starts the broker configured in DIR and waits until it answers. It holds none of our open files
+# (a caller reads our stdout to its end) and has a session of its own: Ctrl-C is for the caller.
+launch() {
+  local dir=$1 jars=("$cache"/jars/*.jar)
+  : >>"$dir/kafka.log"
+  [ ! -s "$dir/kafka.log" ] || mv "$dir/kafka.log" "$dir/kafka.log.before"
+  : >"$dir/kafka.log"
+  setsid "$java" "${jvm[@]}" -cp "$(IFS=: && echo "${jars[*]}")" kafka.Kafka "$dir/server.properties" \
+    </dev/null >"$dir/kafka.log" 2>&1 9>&- &
+  echo $! >"$dir/pid"
+  await 10 alive_or_gone "$dir" && await "$start_timeout_s" answers_or_gone "$dir" && alive "$dir"
+}
+
+# Kills the broker once its owner is gone.
+guard() {
+  tail --pid="$owner" -f /dev/null
+  kill_now "$dir"
+  rm -rf "$dir/data"
+}
+
+start() {
+  ! alive "$dir" || fail "a broker already runs in $dir" "stop it, or name another folder with --dir"
+  [ ! -e "$dir/server.properties" ] || fail "$dir already holds a broker's data" \
+    "\`restart\` brings it back; delete the folder to begin anew"
+  [ -z "$port" ] || ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || fail "port $port is in use" "leave --port out"
+  fetch
+  if [ -n "$owner" ]; then
+    setsid "$here/broker.sh" guard --dir "$dir" --owner "$owner" </dev/null >/dev/null 2>&1 &
+  fi
+  for _ in 1 2 3; do
+    configure "$dir" "$partitions" "$port"
+    rm -rf "$dir/data"
+    cp -r "$cache/template" "$dir/data"
+    # As the folder formatted, but another cluster: a client that meets the wrong one says so.
+    local id
+    id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=')
+    sed -i "s/^cluster.id=.*/cluster.id=$id/" "$dir/data/meta.properties"
+    if launch "$dir"; then
+      echo "127.0.0.1:$(port_of "$dir")"
+      return
+    fi
+    # Someone else took the port meanwhile: draw others.
+    grep -q 'Address already in use' "$dir/kafka.log" || break
+  done
+  failed_to_start
+}
+
+failed_to_start() {
+  kill_now "$dir"
+  tail -n 15 "$dir/kafka.log" >&2
+  fail "kafka did not start in $dir within $start_timeout_s s; its last lines are above" "the whole log is $dir/kafka.log"
+}
+
+# Fails if the broker did not go by itself.
+stop() {
+  alive "$1" || return 0
+  kill "$(cat "$1/pid")" 2>/dev/null || true
+  await "$stop_timeout_s" gone "$1" && return
+  say "warning: kafka did not stop within $stop_timeout_s s and was killed"
+  kill_now "$1"
+  return 1
+}
+
+kill_now() {
+  alive "$1" || return 0
+  kill -9 "$(cat "$1/pid")" 2>/dev/null || true
+  await 10 gone "$1" || fail "process $(cat "$1/pid") survives kill -9"
+}
+
+restart() {
+  [ -e "$dir/server.properties" ] || fail "no broker was started in $dir" "use \`start\`"
+  stop "$dir" || true
+  fetch
+  launch "$dir" || failed_to_start
+  echo "127.0.0.1:$(port_of "$dir")"
+}
+
+usage() {
+  sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  exit 64
+}
+
+[ $# -ge 1 ] || usage
+command=$1
+shift
+
+case $command in
+fetch | start | stop | kill | restart | guard) ;;
+java) java_path && exit ;;
+tool)
+  [ $# -ge 1 ] || usage
+  fetch
+  jvm=(-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
+  class=$1
+  shift
+  java_run "org.apache.kafka.tools.$class" "$@"
+  exit
+  ;;
+*) usage ;;
+esac
+
+dir=${TMPDIR:-/tmp}/foretell-kafka-$(id -u) port='' partitions=1 owner=''
+while [ $# -gt 0 ]; do
+  [ $# -ge 2 ] || fail "\`$1\` needs a value"
+  case $1 in
+  --dir) dir=$2 ;;
+  --port) port=$2 ;;
+  --partitions) partitions=$2 ;;
+  --owner) owner=$2 ;;
+  *) fail "unknown option \`$1\`" "--dir, --port, --partitions and --owner are known" ;;
+  esac
+  shift 2
+done
+for number in "$port" "$partitions" "$owner"; do
+  case $number in *[!0-9]*) fail "\`$number\` is not a whole number" ;; esac
+done
+dir=$(realpath -m "$dir")
+
+case $command in
+fetch) fetch ;;
+start) start ;;
+stop) stop "$dir" || true ;;
+kill) kill_now "$dir" ;;
+restart) restart ;;
+guard) guard ;;
+esac
