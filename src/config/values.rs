@@ -1,0 +1,102 @@
+//! Values that are more than a string: parsed once, correct from then on.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// A JSON pointer (RFC 6901) to a value inside an event, such as `/departure/delay`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Pointer(String);
+
+impl Pointer {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Pointer {
+    type Error = String;
+
+    /// Fails on text that does not start with `/` (the whole event is no field of it) and on a
+    /// `~` that escapes nothing.
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if !text.starts_with('/') {
+            return Err(format!("{text:?} is no JSON pointer: one starts with `/`, as in `/id`"));
+        }
+        if text.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
+            return Err(format!("{text:?} is no JSON pointer: `~` is written `~0`, and `/` `~1`"));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl JsonSchema for Pointer {
+    fn schema_name() -> Cow<'static, str> {
+        "Pointer".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "json-pointer" })
+    }
+}
+
+/// Where HTTP is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Listen {
+    Off,
+    At(SocketAddr),
+}
+
+impl Default for Listen {
+    /// This machine only: health and metrics are told to others when somebody says so.
+    fn default() -> Self {
+        Self::At((Ipv4Addr::LOCALHOST, 8080).into())
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    /// Fails on anything but `off` or an IP address and port; names are not looked up.
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse().map(Self::At).map_err(|_| {
+            format!(
+                "{text:?} is neither `off` nor an IP address and port, such as \
+                 `127.0.0.1:8080`, `0.0.0.0:8080` or `[::]:8080`"
+            )
+        })
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+impl From<Listen> for String {
+    fn from(listen: Listen) -> Self {
+        listen.to_string()
+    }
+}
+
+impl JsonSchema for Listen {
+    fn schema_name() -> Cow<'static, str> {
+        "Listen".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
