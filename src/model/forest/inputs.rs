@@ -2,45 +2,37 @@
 
 use ndarray::ArrayView2;
 
-use super::tree::{Split, Test, Tree};
+use super::tree::{Split, Test, Tree, ZERO};
 
 /// The code of a value that is no category: beyond every set.
 const NO_CATEGORY: f64 = u32::MAX as f64;
 
 /// A column of the matrix as splits read it. Splits that read a column in two ways have two.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Input {
     pub feature: usize,
     pub reading: Reading,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reading {
     /// The value as it is.
     Number,
-    /// |v| ≤ the bound is read as NaN.
-    ZeroIsMissing(f64),
+    /// Zeros, which are all |v| ≤ [`ZERO`], as NaN.
+    ZeroIsMissing,
     /// A category's code, a whole number from 0; [`NO_CATEGORY`] for NaN and all that is no i32
     /// from 0 once truncated toward zero.
     Category,
 }
 
 impl Input {
-    fn of(split: &Split) -> Self {
+    pub fn of(split: &Split) -> Self {
         let reading = match split.test {
-            Test::Number { zero_is_missing: None, .. } => Reading::Number,
-            Test::Number { zero_is_missing: Some(bound), .. } => Reading::ZeroIsMissing(bound),
+            Test::Number { zero_is_missing: false, .. } => Reading::Number,
+            Test::Number { zero_is_missing: true, .. } => Reading::ZeroIsMissing,
             Test::Category(_) => Reading::Category,
         };
         Self { feature: split.feature, reading }
-    }
-
-    fn key(&self) -> (usize, u8, u64) {
-        match self.reading {
-            Reading::Number => (self.feature, 0, 0),
-            Reading::ZeroIsMissing(bound) => (self.feature, 1, bound.to_bits()),
-            Reading::Category => (self.feature, 2, 0),
-        }
     }
 
     /// Reads the column's rows into `into`, which may be longer.
@@ -49,8 +41,8 @@ impl Input {
         let values = into.zip(column);
         match self.reading {
             Reading::Number => values.for_each(|(slot, &v)| *slot = v),
-            Reading::ZeroIsMissing(bound) => {
-                values.for_each(|(slot, &v)| *slot = if v.abs() <= bound { f64::NAN } else { v });
+            Reading::ZeroIsMissing => {
+                values.for_each(|(slot, &v)| *slot = if v.abs() <= ZERO { f64::NAN } else { v });
             }
             Reading::Category => values.for_each(|(slot, &v)| *slot = category(v)),
         }
@@ -72,8 +64,8 @@ impl Inputs {
     pub fn of(trees: &[Tree]) -> Self {
         let mut list: Vec<Input> =
             trees.iter().flat_map(|tree| tree.splits().iter().map(Input::of)).collect();
-        list.sort_unstable_by_key(Input::key);
-        list.dedup_by_key(|input| input.key());
+        list.sort_unstable();
+        list.dedup();
         Self { list }
     }
 
@@ -83,8 +75,8 @@ impl Inputs {
 
     /// The place in the list of what `split` reads, which must be a split of these trees.
     pub fn index(&self, split: &Split) -> usize {
-        let key = Input::of(split).key();
-        self.list.partition_point(|input| input.key() < key)
+        let wanted = Input::of(split);
+        self.list.partition_point(|input| *input < wanted)
     }
 
     /// Numbers a row of [`Self::read_rows`]; 1 at least, so that a leaf too has something to read.

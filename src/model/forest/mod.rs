@@ -4,10 +4,14 @@
 //! fastest for them, and their leaf values are added in tree order, from 0.0, in f64: the sums
 //! are those of LightGBM, bit for bit.
 
+pub mod bins;
 pub mod inputs;
 pub mod link;
 pub mod nodes;
+pub mod planes;
 pub mod tree;
+
+use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
@@ -15,6 +19,7 @@ use crate::features::contract::Term;
 use inputs::Inputs;
 use link::Link;
 use nodes::Nodes;
+use planes::{LEAVES_MAX, Planes};
 use tree::Tree;
 
 /// Rows evaluated together.
@@ -49,10 +54,22 @@ pub struct Forest {
     features: Features,
     inputs: Inputs,
     nodes: Nodes,
-    trees: usize,
+    planes: Planes,
+    /// All trees in their order, as runs of one form.
+    runs: Vec<Run>,
+    iterations: usize,
     outputs: usize,
     average: bool,
     link: Link,
+}
+
+/// Trees that follow each other and have the same form.
+#[derive(Debug)]
+enum Run {
+    /// Numbers of trees among all.
+    Nodes(Range<usize>),
+    /// Numbers of trees among those that are bit-planes.
+    Planes(Range<usize>),
 }
 
 /// A worker's buffers for one block of rows.
@@ -60,16 +77,45 @@ pub struct Forest {
 pub struct Scratch {
     /// Rows × inputs, row-major.
     rows: Vec<f64>,
-    /// Outputs × [`BLOCK`].
-    sums: Vec<f64>,
+    /// The columns of bins.
+    columns: Vec<[i8; BLOCK]>,
+    /// One for each output.
+    sums: Vec<[f64; BLOCK]>,
 }
 
 impl Forest {
     pub fn new(ensemble: Ensemble) -> Self {
+        Self::with_planes(ensemble, |tree| tree.leaves().len() <= LEAVES_MAX)
+    }
+
+    /// All trees as nodes: what tests and benches compare with.
+    pub fn of_nodes(ensemble: Ensemble) -> Self {
+        Self::with_planes(ensemble, |_| false)
+    }
+
+    fn with_planes(ensemble: Ensemble, fits: impl Fn(&Tree) -> bool) -> Self {
         let Ensemble { features, trees, outputs, average, link } = ensemble;
+        let mut flat = Vec::new();
+        let mut runs: Vec<Run> = Vec::new();
+        for (number, tree) in trees.iter().enumerate() {
+            if fits(tree) {
+                flat.push((tree, number % outputs));
+                match runs.last_mut() {
+                    Some(Run::Planes(run)) => run.end += 1,
+                    _ => runs.push(Run::Planes(flat.len() - 1..flat.len())),
+                }
+            } else {
+                match runs.last_mut() {
+                    Some(Run::Nodes(run)) => run.end += 1,
+                    _ => runs.push(Run::Nodes(number..number + 1)),
+                }
+            }
+        }
         let inputs = Inputs::of(&trees);
         let nodes = Nodes::new(&trees, &inputs);
-        Self { features, inputs, nodes, trees: trees.len(), outputs, average, link }
+        let planes = Planes::new(&flat);
+        let iterations = trees.len() / outputs;
+        Self { features, inputs, nodes, planes, runs, iterations, outputs, average, link }
     }
 
     pub fn features(&self) -> &Features {
@@ -88,10 +134,9 @@ impl Forest {
         mut out: ArrayViewMut2<'_, f64>,
     ) {
         self.predict_raw(x, scratch, out.view_mut());
-        let iterations = (self.trees / self.outputs) as f64;
         for mut row in out.rows_mut() {
             if self.average {
-                row /= iterations;
+                row /= self.iterations as f64;
             }
             let row = row.as_slice_mut().expect("`out` is row-major");
             self.link.apply(row);
@@ -110,8 +155,7 @@ impl Forest {
         let blocks = x.axis_chunks_iter(Axis(0), BLOCK);
         for (x, mut out) in blocks.zip(out.axis_chunks_iter_mut(Axis(0), BLOCK)) {
             self.sum_block(x, scratch);
-            for (class, mut column) in out.columns_mut().into_iter().enumerate() {
-                let sums = &scratch.sums[class * BLOCK..];
+            for (mut column, sums) in out.columns_mut().into_iter().zip(&scratch.sums) {
                 column.iter_mut().zip(sums).for_each(|(slot, sum)| *slot = *sum);
             }
         }
@@ -119,12 +163,25 @@ impl Forest {
 
     fn sum_block(&self, x: ArrayView2<'_, f64>, scratch: &mut Scratch) {
         scratch.sums.clear();
-        scratch.sums.resize(self.outputs * BLOCK, 0.0);
-        self.inputs.read_rows(x, &mut scratch.rows);
-        for tree in 0..self.trees {
-            let class = tree % self.outputs;
-            let sums = &mut scratch.sums[class * BLOCK..][..x.nrows()];
-            self.nodes.add(tree, &scratch.rows, sums);
+        scratch.sums.resize(self.outputs, [0.0; BLOCK]);
+        if self.runs.iter().any(|run| matches!(run, Run::Nodes(_))) {
+            self.inputs.read_rows(x, &mut scratch.rows);
+        }
+        scratch.columns.resize(self.planes.bins().columns(), [0; BLOCK]);
+        bins::fill(self.planes.bins(), x, &mut scratch.columns);
+        for run in &self.runs {
+            match run {
+                Run::Nodes(trees) => {
+                    for tree in trees.clone() {
+                        let sums = &mut scratch.sums[tree % self.outputs][..x.nrows()];
+                        self.nodes.add(tree, &scratch.rows, sums);
+                    }
+                }
+                Run::Planes(trees) => {
+                    let (columns, sums) = (&scratch.columns, &mut scratch.sums);
+                    planes::add(&self.planes, trees.clone(), columns, sums);
+                }
+            }
         }
     }
 }

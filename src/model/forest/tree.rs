@@ -30,14 +30,17 @@ pub enum Test {
     Number {
         threshold: f64,
         missing: Side,
-        /// Values with |v| ≤ this are missing too.
-        zero_is_missing: Option<f64>,
+        /// Zeros, which are all |v| ≤ [`ZERO`], are missing too.
+        zero_is_missing: bool,
     },
     /// A category of the set goes left; every other and NaN go right.
     Category(CategorySet),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// LightGBM's `kZeroThreshold`, which is an f32.
+pub const ZERO: f64 = 1e-35_f32 as f64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Left,
     Right,
@@ -50,7 +53,7 @@ pub enum Child {
 }
 
 /// A set of category codes, one bit a code.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CategorySet {
     words: Vec<u32>,
 }

@@ -1,6 +1,6 @@
 //! One `Tree=` block, brought into the neutral form.
 
-use crate::model::forest::tree::{CategorySet, Child, Fault, Side, Split, Test, Tree};
+use crate::model::forest::tree::{CategorySet, Child, Fault, Side, Split, Test, Tree, ZERO};
 use crate::model::import::ImportError;
 
 use super::section::{Lines, Section};
@@ -32,9 +32,6 @@ const KEYS: [&str; 22] = [
 ];
 
 const REQUIRED: [&str; 2] = ["num_leaves", "leaf_value"];
-
-/// LightGBM's `kZeroThreshold`, an f32: what is no larger is zero, before any comparison.
-const ZERO: f64 = 1e-35_f32 as f64;
 
 /// Reads the block of tree number `index` of a model with `features` columns.
 pub fn read(lines: &mut Lines<'_>, index: usize, features: usize) -> Result<Tree, ImportError> {
@@ -131,11 +128,11 @@ fn test(
         (0, 0) => {
             // NaN is read as 0.
             let missing = if threshold >= 0.0 { Side::Left } else { Side::Right };
-            Ok(Test::Number { threshold: snapped(threshold), missing, zero_is_missing: None })
+            Ok(Test::Number { threshold: snapped(threshold), missing, zero_is_missing: false })
         }
-        (0, 1) => Ok(Test::Number { threshold, missing: side, zero_is_missing: Some(ZERO) }),
+        (0, 1) => Ok(Test::Number { threshold, missing: side, zero_is_missing: true }),
         (0, 2) => {
-            Ok(Test::Number { threshold: snapped(threshold), missing: side, zero_is_missing: None })
+            Ok(Test::Number { threshold: snapped(threshold), missing: side, zero_is_missing: false })
         }
         _ => {
             let what = format!("`decision_type` {decision_type} does not exist");

@@ -1,0 +1,278 @@
+//! From values to bins: all that bit-planes compare is bytes.
+//!
+//! A number's *rank* among the sorted distinct thresholds of its input is the count of those
+//! below it, so "v ≤ threshold k" is "rank ≤ k". It is searched once a row and input; columns of
+//! bytes are derived from it. A rank of up to 255 is one byte, and 255 thresholds are what
+//! LightGBM's default of 255 bins can give. More of them make several columns, each the rank less
+//! 255 · c, held within 0 and 255: every split still is one comparison of one byte.
+//!
+//! NaN is given a rank too: one at which it goes to the side that each split says. Where splits
+//! disagree so that no single rank will do, the input has two columns.
+//!
+//! Eight category sets share a byte, a bit each, so a thousand splits over a hundred airports
+//! cost a row 125 look-ups.
+
+use std::collections::BTreeMap;
+
+use multiversion::multiversion;
+use ndarray::ArrayView2;
+
+use super::inputs::Input;
+use super::tree::{CategorySet, Side, Split, Test, contains};
+
+/// Thresholds that one column can tell apart.
+const COLUMN_THRESHOLDS: usize = 255;
+
+/// How values become columns of bytes.
+#[derive(Debug)]
+pub struct Bins {
+    ladders: Vec<Ladder>,
+    vocabularies: Vec<Vocabulary>,
+    columns: usize,
+}
+
+/// What a split asks of its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Bytes above `bin` go right.
+    Above { column: usize, bin: i8 },
+    /// Bytes without `bit` go right.
+    Without { column: usize, bit: u8 },
+}
+
+/// The thresholds of one numeric input.
+#[derive(Debug)]
+struct Ladder {
+    input: Input,
+    /// Rising, distinct.
+    thresholds: Vec<f64>,
+    /// The same with +∞ after them, up to a power of two and one at least: a search without
+    /// branches reads steps of halves.
+    padded: Vec<f64>,
+    /// The rank of NaN for splits that send it left, and for those that send it right.
+    missing: [usize; 2],
+    /// Its columns stand together: all for missing left, then, where `missing` differs, all for
+    /// missing right.
+    first_column: usize,
+}
+
+/// The category sets of one input.
+#[derive(Debug)]
+struct Vocabulary {
+    input: Input,
+    /// Sorted, distinct.
+    sets: Vec<CategorySet>,
+    /// Codes from here on are in no set.
+    codes: usize,
+    /// For each column, the byte of each code, and last that of all codes beyond.
+    bytes: Vec<u8>,
+    first_column: usize,
+}
+
+impl Bins {
+    pub fn of<'a>(splits: impl Iterator<Item = &'a Split>) -> Self {
+        let mut numbers: BTreeMap<_, Vec<(f64, Side)>> = BTreeMap::new();
+        let mut categories: BTreeMap<_, Vec<CategorySet>> = BTreeMap::new();
+        for split in splits {
+            let input = Input::of(split);
+            match &split.test {
+                Test::Number { threshold, missing, .. } => {
+                    let ladder = numbers.entry(input).or_default();
+                    ladder.push((*threshold, *missing));
+                }
+                Test::Category(set) => {
+                    categories.entry(input).or_default().push(set.clone());
+                }
+            }
+        }
+        let mut columns = 0;
+        let ladders = numbers.into_iter().map(|(input, cuts)| {
+            let ladder = Ladder::new(input, cuts, columns);
+            columns += ladder.columns();
+            ladder
+        });
+        let ladders = ladders.collect();
+        let vocabularies = categories.into_iter().map(|(input, sets)| {
+            let vocabulary = Vocabulary::new(input, sets, columns);
+            columns += vocabulary.columns();
+            vocabulary
+        });
+        let vocabularies = vocabularies.collect();
+        Self { ladders, vocabularies, columns }
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// What `split`, one of those these bins were made of, asks.
+    pub fn cut(&self, split: &Split) -> Cut {
+        let input = Input::of(split);
+        match &split.test {
+            Test::Number { threshold, missing, .. } => {
+                let at = self.ladders.partition_point(|ladder| ladder.input < input);
+                self.ladders[at].cut(*threshold, *missing)
+            }
+            Test::Category(set) => {
+                let known = &self.vocabularies;
+                let at = known.partition_point(|vocabulary| vocabulary.input < input);
+                self.vocabularies[at].cut(set)
+            }
+        }
+    }
+}
+
+impl Ladder {
+    fn new(input: Input, cuts: Vec<(f64, Side)>, first_column: usize) -> Self {
+        let mut thresholds: Vec<f64> = cuts.iter().map(|(threshold, _)| *threshold).collect();
+        thresholds.sort_unstable_by(f64::total_cmp);
+        // By ==, so that -0 and 0 are one.
+        thresholds.dedup();
+        let mut padded = thresholds.clone();
+        padded.resize((thresholds.len() + 1).next_power_of_two(), f64::INFINITY);
+        let mut ladder = Self { input, thresholds, padded, missing: [0, 0], first_column };
+        ladder.missing = ladder.missing_ranks(&cuts);
+        ladder
+    }
+
+    /// One rank for both sides if each threshold of a split that sends NaN right is below each of
+    /// those that send it left: so it is where all agree, and where NaN stands for a number.
+    fn missing_ranks(&self, cuts: &[(f64, Side)]) -> [usize; 2] {
+        let ranks = |wanted| {
+            cuts.iter().filter(move |(_, side)| *side == wanted).map(|(t, _)| self.rank(*t))
+        };
+        let above_right = ranks(Side::Right).max().map_or(0, |rank| rank + 1);
+        let lowest_left = ranks(Side::Left).min().unwrap_or(self.thresholds.len());
+        if above_right <= lowest_left {
+            [above_right; 2]
+        } else {
+            [0, self.thresholds.len()]
+        }
+    }
+
+    /// The number of thresholds below `v`.
+    fn rank(&self, v: f64) -> usize {
+        self.thresholds.partition_point(|threshold| *threshold < v)
+    }
+
+    fn columns_a_side(&self) -> usize {
+        self.thresholds.len().div_ceil(COLUMN_THRESHOLDS)
+    }
+
+    /// The ranks of NaN for which there are columns.
+    fn missing(&self) -> &[usize] {
+        let sides = if self.missing[0] == self.missing[1] { 1 } else { 2 };
+        &self.missing[..sides]
+    }
+
+    fn columns(&self) -> usize {
+        self.columns_a_side() * self.missing().len()
+    }
+
+    fn cut(&self, threshold: f64, missing: Side) -> Cut {
+        let rank = self.rank(threshold);
+        let side = match missing {
+            Side::Right if self.missing().len() == 2 => self.columns_a_side(),
+            _ => 0,
+        };
+        let column = self.first_column + side + rank / COLUMN_THRESHOLDS;
+        Cut::Above { column, bin: byte(rank % COLUMN_THRESHOLDS) }
+    }
+}
+
+impl Vocabulary {
+    fn new(input: Input, mut sets: Vec<CategorySet>, first_column: usize) -> Self {
+        sets.sort_unstable();
+        sets.dedup();
+        let codes = 32 * sets.iter().map(|set| set.words().len()).max().unwrap_or(0);
+        let bytes = sets.chunks(8).flat_map(|eight| {
+            (0..=codes).map(|code| {
+                let bits = eight.iter().enumerate();
+                bits.fold(0, |byte, (bit, set)| {
+                    byte | u8::from(contains(set.words(), code as u32)) << bit
+                })
+            })
+        });
+        let bytes = bytes.collect();
+        Self { input, sets, codes, bytes, first_column }
+    }
+
+    fn columns(&self) -> usize {
+        self.sets.len().div_ceil(8)
+    }
+
+    fn cut(&self, set: &CategorySet) -> Cut {
+        let place = self.sets.partition_point(|known| known < set);
+        Cut::Without { column: self.first_column + place / 8, bit: 1 << (place % 8) }
+    }
+}
+
+/// A bin in 0..=255 as the byte that columns hold: signed, because that is the comparison of
+/// bytes that vector units have.
+fn byte(bin: usize) -> i8 {
+    (bin as u8 ^ 0x80) as i8
+}
+
+/// Fills the columns from up to `ROWS` rows of the matrix. `columns` are [`Bins::columns`].
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+pub fn fill<const ROWS: usize>(bins: &Bins, x: ArrayView2<'_, f64>, columns: &mut [[i8; ROWS]]) {
+    let mut values = [0.0; ROWS];
+    let mut ranks = [0; ROWS];
+    for ladder in &bins.ladders {
+        ladder.input.read(x, values.iter_mut());
+        rank_all(&ladder.padded, &values, &mut ranks);
+        let columns = &mut columns[ladder.first_column..][..ladder.columns()];
+        fill_ladder(ladder, &values, &ranks, columns);
+    }
+    for vocabulary in &bins.vocabularies {
+        vocabulary.input.read(x, values.iter_mut());
+        for (rank, v) in ranks.iter_mut().zip(&values) {
+            *rank = (*v as u32).min(vocabulary.codes as u32);
+        }
+        let columns = &mut columns[vocabulary.first_column..][..vocabulary.columns()];
+        for (column, bytes) in columns.iter_mut().zip(vocabulary.bytes.chunks(vocabulary.codes + 1))
+        {
+            for (slot, code) in column.iter_mut().zip(&ranks) {
+                *slot = bytes[*code as usize] as i8;
+            }
+        }
+    }
+}
+
+/// Binary search without branches: `padded` has a power of two as length.
+#[inline(always)]
+fn rank_all<const ROWS: usize>(padded: &[f64], values: &[f64; ROWS], ranks: &mut [u32; ROWS]) {
+    let last = padded.len() - 1;
+    for (values, ranks) in values.as_chunks::<8>().0.iter().zip(ranks.as_chunks_mut::<8>().0) {
+        let mut found = [0_usize; 8];
+        let mut step = padded.len() / 2;
+        while step > 0 {
+            for (found, v) in found.iter_mut().zip(values) {
+                *found += if padded[(*found + step - 1) & last] < *v { step } else { 0 };
+            }
+            step /= 2;
+        }
+        for (rank, found) in ranks.iter_mut().zip(found) {
+            *rank = found as u32;
+        }
+    }
+}
+
+#[inline(always)]
+fn fill_ladder<const ROWS: usize>(
+    ladder: &Ladder,
+    values: &[f64; ROWS],
+    ranks: &[u32; ROWS],
+    columns: &mut [[i8; ROWS]],
+) {
+    let sides = columns.chunks_mut(ladder.columns_a_side());
+    for (columns, missing) in sides.zip(ladder.missing()) {
+        for (part, column) in columns.iter_mut().enumerate() {
+            let below = (part * COLUMN_THRESHOLDS) as u32;
+            for ((slot, v), rank) in column.iter_mut().zip(values).zip(ranks) {
+                let rank = if v.is_nan() { *missing as u32 } else { *rank };
+                *slot = byte(rank.saturating_sub(below).min(255) as usize);
+            }
+        }
+    }
+}

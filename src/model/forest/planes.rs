@@ -1,0 +1,210 @@
+//! Trees of up to 64 leaves as bit-planes: every split of a tree is tested for many rows at once,
+//! without a branch (QuickScorer, Lucchese et al. 2015; RapidScorer, Ye et al. 2018).
+//!
+//! Number a tree's leaves from left to right. A row that goes right at a split can reach no leaf
+//! of the split's left subtree; strike those off, whatever the order of the splits, and the exit
+//! leaf is the first that is left. The set of leaves is kept as bytes, eight leaves a *plane*, one
+//! byte a row; a split's leaves lie in one plane, seldom in more.
+
+use std::ops::Range;
+
+use multiversion::multiversion;
+
+use super::bins::{Bins, Cut};
+use super::tree::{Child, Tree};
+
+/// Leaves that fit eight planes.
+pub const LEAVES_MAX: usize = 64;
+
+/// Some trees of an ensemble, in their order.
+#[derive(Debug)]
+pub struct Planes {
+    bins: Bins,
+    trees: Vec<PlaneTree>,
+    /// A tree's stand together, last plane first.
+    planes: Vec<Plane>,
+    compares: Vec<Compare>,
+    lookups: Vec<Lookup>,
+    /// From a tree's first leaf on at least [`LEAVES_MAX`] of them.
+    leaves: Vec<f64>,
+}
+
+#[derive(Debug)]
+struct PlaneTree {
+    planes: Range<usize>,
+    first_leaf: usize,
+    /// What its values are added to.
+    output: usize,
+}
+
+/// The splits that strike off some of leaves 8 · number to 8 · number + 7.
+#[derive(Debug)]
+struct Plane {
+    number: u8,
+    compares: Range<usize>,
+    lookups: Range<usize>,
+}
+
+/// Rows whose byte is above `bin` keep of the plane's leaves only `keep`.
+#[derive(Debug, Clone, Copy)]
+struct Compare {
+    column: u16,
+    bin: i8,
+    keep: u8,
+}
+
+/// Rows whose byte is without `bit` keep only `keep`.
+#[derive(Debug, Clone, Copy)]
+struct Lookup {
+    column: u16,
+    bit: u8,
+    keep: u8,
+}
+
+impl Planes {
+    /// The form takes trees of at most [`LEAVES_MAX`] leaves whose splits need no more columns
+    /// than a `u16` can name. `trees` come with the number of the output they add to.
+    pub fn new(trees: &[(&Tree, usize)]) -> Self {
+        let splits = trees.iter().flat_map(|(tree, _)| tree.splits());
+        let mut all = Self {
+            bins: Bins::of(splits),
+            trees: Vec::new(),
+            planes: Vec::new(),
+            compares: Vec::new(),
+            lookups: Vec::new(),
+            leaves: Vec::new(),
+        };
+        for (tree, output) in trees {
+            all.push(tree, *output);
+        }
+        all.leaves.extend([0.0; LEAVES_MAX]);
+        all
+    }
+
+    pub fn bins(&self) -> &Bins {
+        &self.bins
+    }
+
+    fn push(&mut self, tree: &Tree, output: usize) {
+        let order = LeafOrder::of(tree);
+        let first_leaf = self.leaves.len();
+        self.leaves.extend(order.leaves.iter().map(|leaf| tree.leaves()[*leaf]));
+        let first_plane = self.planes.len();
+        for number in (0..order.leaves.len().div_ceil(8)).rev() {
+            let (compares, lookups) = (self.compares.len(), self.lookups.len());
+            for (split, struck) in tree.splits().iter().zip(&order.left) {
+                let keep = !plane_byte(struck, number);
+                if keep == 0xff {
+                    continue;
+                }
+                match self.bins.cut(split) {
+                    Cut::Above { column, bin } => {
+                        self.compares.push(Compare { column: column as u16, bin, keep });
+                    }
+                    Cut::Without { column, bit } => {
+                        self.lookups.push(Lookup { column: column as u16, bit, keep });
+                    }
+                }
+            }
+            self.planes.push(Plane {
+                number: number as u8,
+                compares: compares..self.compares.len(),
+                lookups: lookups..self.lookups.len(),
+            });
+        }
+        let planes = first_plane..self.planes.len();
+        self.trees.push(PlaneTree { planes, first_leaf, output });
+    }
+}
+
+/// Those leaves of `leaves` that lie in a plane, a bit each.
+fn plane_byte(leaves: &Range<usize>, plane: usize) -> u8 {
+    (0..8).filter(|bit| leaves.contains(&(8 * plane + bit))).fold(0, |byte, bit| byte | 1 << bit)
+}
+
+/// A tree's leaves from left to right.
+struct LeafOrder {
+    /// Numbers of leaves in the tree.
+    leaves: Vec<usize>,
+    /// Of each split, the places in `leaves` of those below its left child.
+    left: Vec<Range<usize>>,
+}
+
+impl LeafOrder {
+    fn of(tree: &Tree) -> Self {
+        let mut order = Self { leaves: Vec::new(), left: vec![0..0; tree.splits().len()] };
+        order.visit(tree, tree.root());
+        order
+    }
+
+    /// Recursion is no deeper than a tree of [`LEAVES_MAX`] leaves is.
+    fn visit(&mut self, tree: &Tree, child: Child) {
+        match child {
+            Child::Leaf(leaf) => self.leaves.push(leaf),
+            Child::Split(split) => {
+                let first = self.leaves.len();
+                self.visit(tree, tree.splits()[split].left);
+                self.left[split] = first..self.leaves.len();
+                self.visit(tree, tree.splits()[split].right);
+            }
+        }
+    }
+}
+
+/// Adds to the sums of each output the leaf values of `trees`, in their order. `columns` are
+/// those that [`fill`](super::bins::fill) gives; `sums` are one for each output.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+pub fn add<const ROWS: usize>(
+    planes: &Planes,
+    trees: Range<usize>,
+    columns: &[[i8; ROWS]],
+    sums: &mut [[f64; ROWS]],
+) {
+    for tree in &planes.trees[trees] {
+        let exits = exit_leaves(planes, tree, columns);
+        let leaves = &planes.leaves[tree.first_leaf..];
+        let Some(leaves) = leaves.first_chunk::<LEAVES_MAX>() else { unreachable!() };
+        for (sum, exit) in sums[tree.output].iter_mut().zip(exits) {
+            *sum += leaves[exit as usize % LEAVES_MAX];
+        }
+    }
+}
+
+/// Each row's leaf. Every step is a small loop of its own over the bytes of all rows: that is
+/// what LLVM makes vector code of.
+#[inline(always)]
+fn exit_leaves<const ROWS: usize>(
+    planes: &Planes,
+    tree: &PlaneTree,
+    columns: &[[i8; ROWS]],
+) -> [u8; ROWS] {
+    let mut first = [0_u8; ROWS];
+    let mut leaf = [0_u8; ROWS];
+    for plane in &planes.planes[tree.planes.clone()] {
+        let mut left = [0xff_u8; ROWS];
+        for op in &planes.compares[plane.compares.clone()] {
+            let column = &columns[op.column as usize];
+            for (left, bin) in left.iter_mut().zip(column) {
+                *left &= if *bin > op.bin { op.keep } else { 0xff };
+            }
+        }
+        for op in &planes.lookups[plane.lookups.clone()] {
+            let column = &columns[op.column as usize];
+            for (left, byte) in left.iter_mut().zip(column) {
+                *left &= if *byte as u8 & op.bit == 0 { op.keep } else { 0xff };
+            }
+        }
+        for row in 0..ROWS {
+            let any = left[row] != 0;
+            first[row] = if any { left[row] } else { first[row] };
+            leaf[row] = if any { 8 * plane.number } else { leaf[row] };
+        }
+    }
+    for (bits, leaf) in first.iter().zip(&mut leaf) {
+        let lowest = bits & bits.wrapping_neg();
+        *leaf |= if lowest & 0b1010_1010 != 0 { 1 } else { 0 };
+        *leaf |= if lowest & 0b1100_1100 != 0 { 2 } else { 0 };
+        *leaf |= if lowest & 0b1111_0000 != 0 { 4 } else { 0 };
+    }
+    leaf
+}
