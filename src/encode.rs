@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::batch::Batch;
+use crate::config::Output;
 use crate::features::decode::Span;
 use crate::model::manifest::TaskKind;
 use crate::model::version::Version;
@@ -153,13 +154,14 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// `topic`: the events topic; `id` and `carry`: JSON pointers into the event.
-    pub fn new(topic: &str, id: Option<&str>, carry: &BTreeMap<String, String>) -> Self {
+    /// `topic`: the events topic.
+    pub fn new(topic: &str, output: &Output) -> Self {
+        let pointers = output.id.iter().chain(output.carry.values());
         Self {
             topic: topic.to_owned(),
-            has_id: id.is_some(),
-            carry: carry.keys().cloned().collect(),
-            captures: id.into_iter().map(str::to_owned).chain(carry.values().cloned()).collect(),
+            has_id: output.id.is_some(),
+            carry: output.carry.keys().cloned().collect(),
+            captures: pointers.map(|pointer| pointer.as_str().to_owned()).collect(),
         }
     }
 
@@ -188,7 +190,8 @@ impl Encoder {
                     let prediction = self.prediction(&record, spans, outputs, served);
                     let written = outbox.predict(row, bytes_max, |arena| write(arena, &prediction));
                     if let Err(length) = written {
-                        let message = format!("the prediction has {length} bytes, {bytes_max} at most");
+                        let message =
+                            format!("the prediction has {length} bytes, {bytes_max} at most");
                         let reject = Reject::new(Reason::PredictionTooLarge, message);
                         self.dead_letter(batch, row, &reject, bytes_max, outbox);
                     }
@@ -219,11 +222,7 @@ impl Encoder {
             model: &served.version.model,
             version: &served.version.version,
             control_offset: served.control_offset,
-            input: Input {
-                topic: &self.topic,
-                partition: record.partition,
-                offset: record.offset,
-            },
+            input: Input { topic: &self.topic, partition: record.partition, offset: record.offset },
             carry: (!carried.is_empty()).then_some(Carry {
                 names: &self.carry,
                 spans: carried,
@@ -236,12 +235,16 @@ impl Encoder {
     fn id<'a>(&'a self, record: &Record<'a>, event: &'a [u8], span: Option<Span>) -> Id<'a> {
         let own = span.and_then(|span| raw(event, span));
         match own {
-            Some(raw) if raw.get().starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) => Id::Own(raw),
-            _ => Id::Place {
-                topic: &self.topic,
-                partition: record.partition,
-                offset: record.offset,
-            },
+            Some(raw)
+                if raw
+                    .get()
+                    .starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) =>
+            {
+                Id::Own(raw)
+            }
+            _ => {
+                Id::Place { topic: &self.topic, partition: record.partition, offset: record.offset }
+            }
         }
     }
 

@@ -106,8 +106,12 @@ impl Outbox {
     ) -> impl Iterator<Item = Header<'a>> + Clone {
         let added = &self.headers[letter.headers.clone()];
         let passes = move |header: &Header<'a>| match letter.to {
-            Destination::Predictions => self.forward.iter().any(|name| name.as_bytes() == header.name),
-            Destination::DeadLetters(_) => !added.iter().any(|(name, _)| name.as_bytes() == header.name),
+            Destination::Predictions => {
+                self.forward.iter().any(|name| name.as_bytes() == header.name)
+            }
+            Destination::DeadLetters(_) => {
+                !added.iter().any(|(name, _)| name.as_bytes() == header.name)
+            }
         };
         let added = added.iter().map(|(name, span)| Header {
             name: name.as_bytes(),
@@ -174,7 +178,10 @@ mod tests {
     fn a_dead_letter_keeps_the_event_and_replaces_an_earlier_reason() {
         let batch = batch();
         let mut outbox = Outbox::forwarding(&[]);
-        outbox.reject(0, Reason::NotJson, true).header("foretell.reason", "not_json").header("foretell.attempt", 2);
+        outbox
+            .reject(0, Reason::NotJson, true)
+            .header("foretell.reason", "not_json")
+            .header("foretell.attempt", 2);
         assert_eq!(
             names(&batch, &outbox),
             ["traceparent=00-1", "secret=x", "foretell.reason=not_json", "foretell.attempt=2"]

@@ -55,7 +55,12 @@ impl Scorer {
         version: &Version,
         events: impl ExactSizeIterator<Item = &'e [u8]>,
     ) -> Scores<'s> {
-        assert!(events.len() <= self.rows_max, "{} events, {} at most", events.len(), self.rows_max);
+        assert!(
+            events.len() <= self.rows_max,
+            "{} events, {} at most",
+            events.len(),
+            self.rows_max
+        );
         let captures = version.decoder.captures();
         self.fit(version, events.len() * captures);
         let scored = self.decode(version, events);

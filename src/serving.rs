@@ -47,7 +47,8 @@ impl Serving {
         while !*filled && !stop.is_requested() {
             // A wish to stop does not notify; looking ten times a second is soon enough.
             let tick = Duration::from_millis(100);
-            filled = self.0.first.wait_timeout(filled, tick).unwrap_or_else(PoisonError::into_inner).0;
+            filled =
+                self.0.first.wait_timeout(filled, tick).unwrap_or_else(PoisonError::into_inner).0;
         }
         *filled
     }

@@ -58,7 +58,13 @@ impl Turn {
 impl<B: Bus> Worker<B> {
     /// `tile_rows`: how many events are decoded, scored and sent at a time. Small enough that their
     /// matrix stays in cache, and that the brokers take one tile while the next is scored.
-    pub fn new(bus: B, serving: Serving, encoder: Encoder, outbox: Outbox, tile_rows: usize) -> Self {
+    pub fn new(
+        bus: B,
+        serving: Serving,
+        encoder: Encoder,
+        outbox: Outbox,
+        tile_rows: usize,
+    ) -> Self {
         Self {
             bus,
             serving,

@@ -43,8 +43,9 @@ impl Consumer {
     pub fn join(options: &Options) -> Result<Self, Fatal> {
         let context = Context::default();
         let configuration = |error: KafkaError| Fatal::Configuration(error.to_string());
-        let client: BaseConsumer<Context> =
-            options::consumer(options).create_with_context(context.clone()).map_err(configuration)?;
+        let client: BaseConsumer<Context> = options::consumer(options)
+            .create_with_context(context.clone())
+            .map_err(configuration)?;
         client.subscribe(&[&options.topics.events]).map_err(configuration)?;
         Ok(Self {
             client,
@@ -103,9 +104,9 @@ impl Consumer {
     }
 
     fn say(&mut self, code: RDKafkaErrorCode) {
-        let again = self.said.is_some_and(|(said, when)| {
-            said == code && when.elapsed() < Duration::from_secs(5)
-        });
+        let again = self
+            .said
+            .is_some_and(|(said, when)| said == code && when.elapsed() < Duration::from_secs(5));
         if !again {
             let reason = self.context.facts.last_error().map(|(_, reason)| reason);
             tracing::warn!(%code, reason, "the consumer has trouble; it goes on by itself");
@@ -160,7 +161,9 @@ impl Consumer {
     }
 
     pub fn resume(&mut self) {
-        if self.paused && let Ok(all) = self.client.assignment() {
+        if self.paused
+            && let Ok(all) = self.client.assignment()
+        {
             let _ = self.client.resume(&all);
         }
         self.paused = false;

@@ -171,9 +171,11 @@ impl KafkaBus {
                 self.fenced.retain(|when| when.elapsed() < FENCED_WINDOW);
                 self.fenced.push(Instant::now());
                 match &self.options.delivery.instance_id {
-                    Some(id) if self.fenced.len() >= FENCED_MAX => Err(Fatal::Unavailable(format!(
-                        "another process uses the instance id `{id}`: {why}\n\nhint: give each instance its own `delivery.instance_id`, or none"
-                    ))),
+                    Some(id) if self.fenced.len() >= FENCED_MAX => {
+                        Err(Fatal::Unavailable(format!(
+                            "another process uses the instance id `{id}`: {why}\n\nhint: give each instance its own `delivery.instance_id`, or none"
+                        )))
+                    }
                     _ => Ok(why),
                 }
             }

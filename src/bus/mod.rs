@@ -26,7 +26,13 @@
 //! Two implementations: [`kafka::KafkaBus`] and [`memory::MemoryBus`], which plays every fault
 //! from a seed.
 
-pub mod memory;
+pub mod consumer;
+pub mod context;
+pub mod kafka;
+mod native;
+pub mod options;
+pub mod producer;
+mod reset;
 
 use crate::batch::Batch;
 use crate::outbox::Outbox;

@@ -15,6 +15,9 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::record::Header;
 
+/// `RD_KAFKA_PARTITION_UA`, a macro that the bindings lack: the partitioner decides.
+const UNASSIGNED: i32 = -1;
+
 /// A record on its way out.
 pub struct Outgoing<'a> {
     pub topic: &'a CStr,
@@ -47,7 +50,7 @@ pub fn produce<'h, C: ProducerContext>(
             rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TOPIC,
             record.topic.as_ptr(),
             rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_PARTITION,
-            record.partition.unwrap_or(rd::RD_KAFKA_PARTITION_UA),
+            record.partition.unwrap_or(UNASSIGNED),
             rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS,
             rd::RD_KAFKA_MSG_F_COPY,
             rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE,
@@ -80,7 +83,7 @@ fn pointer_and_length(bytes: Option<&[u8]>) -> (*mut std::ffi::c_void, usize) {
 
 /// Null when there are none.
 fn native_headers<'h>(headers: impl Iterator<Item = Header<'h>>) -> *mut rd::rd_kafka_headers_t {
-    let mut native = ptr::null_mut();
+    let mut native: *mut rd::rd_kafka_headers_t = ptr::null_mut();
     for header in headers {
         if native.is_null() {
             // SAFETY: allocates; it has no precondition.
@@ -114,17 +117,16 @@ pub fn headers<'m>(message: &'m BorrowedMessage<'_>) -> impl Iterator<Item = Hea
 fn header_at<'m>(list: *mut rd::rd_kafka_headers_t, index: usize) -> Option<Header<'m>> {
     let (mut name, mut value, mut value_len) = (ptr::null(), ptr::null(), 0);
     // SAFETY: `list` belongs to a live message (see `headers`); past its end the call says so.
-    let error = unsafe {
-        rd::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut value_len)
-    };
+    let error =
+        unsafe { rd::rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut value_len) };
     if error != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
         return None;
     }
     // SAFETY: the name is NUL-terminated and the value has the length given; both live as long as
     // the message.
     unsafe {
-        let value = (!value.is_null())
-            .then(|| std::slice::from_raw_parts(value.cast::<u8>(), value_len));
+        let value =
+            (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), value_len));
         Some(Header { name: CStr::from_ptr(name).to_bytes(), value })
     }
 }

@@ -102,7 +102,9 @@ impl Producer {
             let _ = self.client.flush(Duration::ZERO);
             self.client.poll(Duration::from_millis(1));
             if Instant::now() >= until {
-                return Err(Trouble::Unknown(self.with_reason("the brokers do not take what was sent")));
+                return Err(Trouble::Unknown(
+                    self.with_reason("the brokers do not take what was sent"),
+                ));
             }
         }
         match self.context.facts.take_undelivered() {
@@ -157,7 +159,8 @@ impl Producer {
         call: impl Fn(Duration) -> Result<(), KafkaError>,
     ) -> Result<(), Trouble> {
         loop {
-            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
+            let left =
+                until.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
             match call(left.min(Duration::from_secs(1))) {
                 Ok(()) => return Ok(()),
                 Err(error) if is_retriable(&error) && Instant::now() < until => self.poll(),
@@ -171,7 +174,9 @@ impl Producer {
         let code = error.rdkafka_error_code();
         match (error, code) {
             (_, Some(code)) if is_authorization(code) || is_fencing(code) => trouble(code, text),
-            (KafkaError::Transaction(error), _) if error.txn_requires_abort() => Trouble::Abort(text),
+            (KafkaError::Transaction(error), _) if error.txn_requires_abort() => {
+                Trouble::Abort(text)
+            }
             _ => Trouble::Unknown(text),
         }
     }
@@ -203,7 +208,9 @@ fn is_fencing(code: RDKafkaErrorCode) -> bool {
 fn member_metadata(consumer: &BaseConsumer<Context>) -> Result<ConsumerGroupMetadata, Trouble> {
     let metadata = consumer.group_metadata();
     match metadata {
-        Some(metadata) if native::is_member(consumer) && !consumer.assignment_lost() => Ok(metadata),
+        Some(metadata) if native::is_member(consumer) && !consumer.assignment_lost() => {
+            Ok(metadata)
+        }
         _ => Err(Trouble::Abort("this worker is no longer a member of its group".into())),
     }
 }

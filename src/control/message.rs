@@ -107,21 +107,29 @@ mod tests {
     #[test]
     fn the_messages_of_the_design_are_read() {
         let complete = br#"{"type":"retrain-complete","model":"late-arrival","version":"7","uri":"s3://m/7","digest":"sha256:ab","rollout":"hold","added_later":1}"#;
-        let Message::RetrainComplete { version, rollout, .. } = Message::parse(complete).unwrap() else {
+        let Message::RetrainComplete { version, rollout, .. } = Message::parse(complete).unwrap()
+        else {
             panic!("another type");
         };
         assert_eq!((version.as_str(), rollout), ("7", Rollout::Hold));
         let back = br#"{"type":"rollback","model":"late-arrival","from":"7"}"#;
         assert_eq!(
             Message::parse(back).unwrap(),
-            Message::Rollback { model: "late-arrival".into(), from: "7".into(), to: None, reason: None }
+            Message::Rollback {
+                model: "late-arrival".into(),
+                from: "7".into(),
+                to: None,
+                reason: None
+            }
         );
     }
 
     #[test]
     fn each_type_is_known_by_its_name() {
         for kind in Message::TYPES {
-            let text = format!(r#"{{"type":"{kind}","model":"m","version":"1","uri":"u","digest":"d","from":"1"}}"#);
+            let text = format!(
+                r#"{{"type":"{kind}","model":"m","version":"1","uri":"u","digest":"d","from":"1"}}"#
+            );
             assert_eq!(Message::parse(text.as_bytes()).unwrap().kind(), kind);
         }
     }
@@ -130,7 +138,9 @@ mod tests {
     fn what_cannot_be_understood_is_told_apart_from_what_is_new() {
         let parse = |text: &str| Message::parse(text.as_bytes()).unwrap_err();
         assert_eq!(parse(r#"{"type":"canary"}"#), Unread::UnknownType("canary".into()));
-        for broken in ["", "{", "[]", "null", r#"{"model":"m"}"#, r#"{"type":"promote","model":"m"}"#] {
+        for broken in
+            ["", "{", "[]", "null", r#"{"model":"m"}"#, r#"{"type":"promote","model":"m"}"#]
+        {
             assert!(matches!(parse(broken), Unread::Malformed(_)), "{broken}");
         }
     }

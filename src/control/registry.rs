@@ -135,7 +135,9 @@ impl Registry {
                 self.choose(version, Some(offset));
                 Ok(Effect::Serves)
             }
-            Rollout::Hold | Rollout::Shadow if before == Some(announced) => Ok(Effect::Nothing),
+            Rollout::Hold | Rollout::Shadow if before.as_ref() == Some(&announced) => {
+                Ok(Effect::Nothing)
+            }
             Rollout::Hold | Rollout::Shadow => Ok(Effect::Waits),
         }
     }
@@ -178,7 +180,9 @@ impl Registry {
     fn may_serve(&self, version: &str) -> Result<(), Contradiction> {
         match self.versions.get(version) {
             None => Err(Contradiction::Unknown(version.into())),
-            Some(announced) if announced.rolled_back => Err(Contradiction::RolledBack(version.into())),
+            Some(announced) if announced.rolled_back => {
+                Err(Contradiction::RolledBack(version.into()))
+            }
             Some(_) => Ok(()),
         }
     }
@@ -273,7 +277,8 @@ mod tests {
 
     #[test]
     fn rollback_goes_to_what_served_before_and_can_be_said_twice() {
-        let log = [complete("2", Immediate), complete("3", Immediate), back("3", None), back("3", None)];
+        let log =
+            [complete("2", Immediate), complete("3", Immediate), back("3", None), back("3", None)];
         check(Some("1"), &log, Some(("2", Some(2))));
         let log = [log.as_slice(), &[back("2", None)]].concat();
         check(Some("1"), &log, Some(("1", Some(4))));

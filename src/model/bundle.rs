@@ -76,7 +76,9 @@ pub fn folder(uri: &str) -> Result<PathBuf, BundleError> {
     match uri.split_once("://") {
         None => Ok(PathBuf::from(uri)),
         Some(("file", path)) => Ok(PathBuf::from(path)),
-        Some(_) => Err(BundleError::Uri { uri: uri.into(), why: "only file:// and plain paths are" }),
+        Some(_) => {
+            Err(BundleError::Uri { uri: uri.into(), why: "only file:// and plain paths are" })
+        }
     }
 }
 
@@ -113,7 +115,8 @@ fn member(
 
 /// Reads a file of at most `bytes_max` bytes, whatever its directory entry says of its length.
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, BundleError> {
-    let failed = |error: std::io::Error| BundleError::Read { path: path.into(), why: error.to_string() };
+    let failed =
+        |error: std::io::Error| BundleError::Read { path: path.into(), why: error.to_string() };
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;

@@ -8,9 +8,9 @@ use ndarray::{Array2, ShapeBuilder};
 use serde_json::Value;
 
 use crate::features::contract::Term;
-use crate::model::manifest::Format;
 use crate::model::forest::Forest;
 use crate::model::import::{ensemble, import};
+use crate::model::manifest::Format;
 use crate::model::{Model, Scratch};
 
 fn folders(parent: &str, prefix: &str) -> Vec<PathBuf> {

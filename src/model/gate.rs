@@ -98,11 +98,17 @@ pub struct Admitted {
 }
 
 /// Reads the bundle in `folder` and lets it through, or says which check it failed.
-pub fn admit(folder: &Path, expected: Expected<'_>, settings: &Settings) -> Result<Admitted, Refusal> {
+pub fn admit(
+    folder: &Path,
+    expected: Expected<'_>,
+    settings: &Settings,
+) -> Result<Admitted, Refusal> {
     let began = Instant::now();
     let bundle = Bundle::read(folder, expected.digest, settings.bytes_max).map_err(|error| {
         let check = match error {
-            BundleError::Uri { .. } | BundleError::Read { .. } | BundleError::TooLarge { .. } => Check::Fetch,
+            BundleError::Uri { .. } | BundleError::Read { .. } | BundleError::TooLarge { .. } => {
+                Check::Fetch
+            }
             BundleError::Announced { .. } | BundleError::Digest { .. } => Check::Digest,
             BundleError::Manifest { .. } => Check::Manifest,
             BundleError::Golden { .. } => Check::Golden,
@@ -157,16 +163,19 @@ pub fn assemble(bundle: &Bundle, settings: &Settings) -> Result<Version, Refusal
 fn columns_agree(engine: &Model, features: &[Feature]) -> Result<(), Refusal> {
     let names = engine.feature_names();
     if names.len() != features.len() {
-        let message = format!("the model has {} columns, the contract {}", names.len(), features.len());
+        let message =
+            format!("the model has {} columns, the contract {}", names.len(), features.len());
         return Err(Refusal::new(Check::Contract, message));
     }
     // A model trained on a bare array has no names of its own, and order is all there is.
-    let unnamed = names.iter().enumerate().all(|(column, name)| *name == format!("Column_{column}"));
+    let unnamed =
+        names.iter().enumerate().all(|(column, name)| *name == format!("Column_{column}"));
     for (column, (name, feature)) in names.iter().zip(features).enumerate() {
         // LightGBM writes `_` for a space.
         if !unnamed && *name != feature.name && *name != feature.name.replace(' ', "_") {
             let message = format!(
-                "column {column} of the model is `{name}`, of the contract `{}`", feature.name
+                "column {column} of the model is `{name}`, of the contract `{}`",
+                feature.name
             );
             return Err(Refusal::new(Check::Contract, message));
         }
@@ -196,25 +205,31 @@ fn outputs_agree(engine: &Model, manifest: &Manifest) -> Result<(), Refusal> {
 /// Scores the golden rows as production would; says the largest difference to what was recorded.
 pub fn golden(version: &Version, rows: &[GoldenRow], tolerance: f64) -> Result<f64, Refusal> {
     if rows.is_empty() {
-        return Err(Refusal::new(Check::Golden, "there are no golden rows: nothing shows that the model is read right"));
+        return Err(Refusal::new(
+            Check::Golden,
+            "there are no golden rows: nothing shows that the model is read right",
+        ));
     }
     let mut scorer = Scorer::new(rows.len());
     let scores = scorer.score(version, rows.iter().map(|row| row.event.get().as_bytes()));
     let mut largest = 0.0_f64;
     for (index, row) in rows.iter().enumerate() {
         let line = index + 1;
-        let outputs = scores
-            .outputs(index)
-            .map_err(|reject| Refusal::new(Check::Golden, format!("row {line} is rejected: {reject}")))?;
+        let outputs = scores.outputs(index).map_err(|reject| {
+            Refusal::new(Check::Golden, format!("row {line} is rejected: {reject}"))
+        })?;
         if outputs.len() != row.output.len() {
-            let message = format!("row {line} has {} outputs, the model {}", row.output.len(), outputs.len());
+            let message =
+                format!("row {line} has {} outputs, the model {}", row.output.len(), outputs.len());
             return Err(Refusal::new(Check::Golden, message));
         }
         for (found, recorded) in outputs.iter().zip(&row.output) {
             let difference = (found - recorded).abs();
             // Written so that a NaN is refused too.
             if !(difference <= tolerance) {
-                let message = format!("row {line} gives {found}, {recorded} was recorded (tolerance {tolerance})");
+                let message = format!(
+                    "row {line} gives {found}, {recorded} was recorded (tolerance {tolerance})"
+                );
                 return Err(Refusal::new(Check::Golden, message));
             }
             largest = largest.max(difference);

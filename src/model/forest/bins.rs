@@ -143,11 +143,7 @@ impl Ladder {
         };
         let above_right = ranks(Side::Right).max().map_or(0, |rank| rank + 1);
         let lowest_left = ranks(Side::Left).min().unwrap_or(self.thresholds.len());
-        if above_right <= lowest_left {
-            [above_right; 2]
-        } else {
-            [0, self.thresholds.len()]
-        }
+        if above_right <= lowest_left { [above_right; 2] } else { [0, self.thresholds.len()] }
     }
 
     /// The number of thresholds below `v`.

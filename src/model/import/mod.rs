@@ -9,8 +9,8 @@ mod lightgbm;
 use std::fmt;
 
 use crate::model::Model;
-use crate::model::manifest::Format;
 use crate::model::forest::{Ensemble, Forest};
+use crate::model::manifest::Format;
 
 /// Reads a model file of the given format.
 pub fn import(format: Format, bytes: &[u8]) -> Result<Model, ImportError> {
