@@ -35,8 +35,8 @@ impl Serving {
     }
 
     /// From now on this serves. Once filled, the slot is never empty again.
-    pub fn swap(&self, served: Served) {
-        self.0.served.store(Some(Arc::new(served)));
+    pub fn swap(&self, served: Arc<Served>) {
+        self.0.served.store(Some(served));
         *self.0.filled.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.first.notify_all();
     }

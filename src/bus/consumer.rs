@@ -108,7 +108,7 @@ impl Consumer {
             .said
             .is_some_and(|(said, when)| said == code && when.elapsed() < Duration::from_secs(5));
         if !again {
-            let reason = self.context.facts.last_error().map(|(_, reason)| reason);
+            let reason = self.context.facts.last_reason();
             tracing::warn!(%code, reason, "the consumer has trouble; it goes on by itself");
             self.said = Some((code, Instant::now()));
         }

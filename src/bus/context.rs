@@ -10,7 +10,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -30,7 +30,9 @@ struct Notes {
     revoked: Vec<i32>,
     assigned: Vec<i32>,
     undelivered: Option<RDKafkaErrorCode>,
-    last_error: Option<(RDKafkaErrorCode, String)>,
+    delivered_at: Option<i64>,
+    last_code: Option<RDKafkaErrorCode>,
+    last_reason: Option<String>,
 }
 
 /// What a rebalance did since it was last asked for.
@@ -58,9 +60,19 @@ impl Facts {
         self.notes().undelivered.take()
     }
 
-    /// The last thing that went wrong between this client and the brokers, in librdkafka's words.
-    pub fn last_error(&self) -> Option<(RDKafkaErrorCode, String)> {
-        self.notes().last_error.clone()
+    /// The offset of the last record that was delivered, where the client reports successes.
+    pub fn delivered_at(&self) -> Option<i64> {
+        self.notes().delivered_at
+    }
+
+    /// The code of the last thing that went wrong between this client and the brokers.
+    pub fn last_code(&self) -> Option<RDKafkaErrorCode> {
+        self.notes().last_code
+    }
+
+    /// The same in librdkafka's words, which say more than any code.
+    pub fn last_reason(&self) -> Option<String> {
+        self.notes().last_reason.clone()
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -76,13 +88,19 @@ pub struct Context {
 }
 
 impl ClientContext for Context {
-    /// librdkafka tells of every failed connection attempt; what counts arrives as an error too.
+    /// librdkafka tells of every failed connection attempt: worth keeping the last, not worth a
+    /// line each.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(target: "librdkafka", facility, "{message}");
             }
             _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        }
+        if facility == "FAIL" {
+            // Without the name of librdkafka's thread.
+            let message = message.split_once("]: ").map_or(message, |(_, message)| message);
+            self.facts.notes().last_reason = Some(message.to_owned());
         }
     }
 
@@ -92,7 +110,9 @@ impl ClientContext for Context {
         if let Some(code) = error.rdkafka_error_code()
             && code != RDKafkaErrorCode::AllBrokersDown
         {
-            self.facts.notes().last_error = Some((code, reason.to_owned()));
+            let mut notes = self.facts.notes();
+            notes.last_code = Some(code);
+            notes.last_reason = Some(reason.to_owned());
         }
     }
 }
@@ -116,11 +136,14 @@ impl ConsumerContext for Context {
 impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
-    /// Called for failures only (`delivery.report.only.error`).
+    /// A worker's producer reports failures only (`delivery.report.only.error`).
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-            self.facts.notes().undelivered.get_or_insert(code);
+        match result {
+            Ok(message) => self.facts.notes().delivered_at = Some(message.offset()),
+            Err((error, _)) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                self.facts.notes().undelivered.get_or_insert(code);
+            }
         }
     }
 }

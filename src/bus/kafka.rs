@@ -102,12 +102,13 @@ impl KafkaBus {
             return Err(Trouble::Unknown("there is no producer".into()));
         };
         let event = batch.record(letter.row);
+        let (topic, keeps) = match letter.to {
+            Destination::Predictions => (&self.predictions, self.options.keep_partition),
+            Destination::DeadLetters(_) => (&self.dead_letters, self.options.keep_dead_partition),
+        };
         let record = Outgoing {
-            topic: match letter.to {
-                Destination::Predictions => &self.predictions,
-                Destination::DeadLetters(_) => &self.dead_letters,
-            },
-            partition: self.options.keep_partition.then_some(event.partition),
+            topic,
+            partition: keeps.then_some(event.partition),
             key: event.key,
             value: outbox.value(batch, letter),
             timestamp_ms: event.timestamp_ms,

@@ -26,13 +26,17 @@
 //! Two implementations: [`kafka::KafkaBus`] and [`memory::MemoryBus`], which plays every fault
 //! from a seed.
 
+pub mod admin;
 pub mod consumer;
 pub mod context;
+pub mod embedded;
 pub mod kafka;
 mod native;
 pub mod options;
 pub mod producer;
+pub mod publish;
 mod reset;
+pub mod tail;
 
 use crate::batch::Batch;
 use crate::outbox::Outbox;

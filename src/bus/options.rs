@@ -18,8 +18,10 @@ pub struct Options {
     pub bounds: Bounds,
     /// The longest record the output topics take, in bytes.
     pub message_bytes_max: usize,
-    /// Do predictions go to the partition of their event? Yes where both topics have as many.
+    /// Does a prediction go to the partition of its event? Yes where both topics have as many.
     pub keep_partition: bool,
+    /// The same for a dead letter.
+    pub keep_dead_partition: bool,
 }
 
 impl Options {
@@ -37,12 +39,25 @@ impl Options {
             },
             message_bytes_max: 1_000_000,
             keep_partition: true,
+            keep_dead_partition: true,
         }
     }
 
     pub fn is_exactly_once(&self) -> bool {
         self.delivery.guarantee == Guarantee::ExactlyOnce
     }
+}
+
+/// A producer outside any transaction: control messages, reports, the tour's flights.
+pub fn publisher(kafka: &Kafka) -> ClientConfig {
+    let mut config = client(kafka);
+    config
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", "10000")
+        .set("linger.ms", "5")
+        .set("compression.type", "lz4")
+        .set("partitioner", "murmur2_random");
+    config
 }
 
 /// What every client is told.

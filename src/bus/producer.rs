@@ -183,8 +183,8 @@ impl Producer {
 
     /// librdkafka's codes rarely say what is wrong; its last error event does.
     fn with_reason(&self, message: &str) -> String {
-        match self.context.facts.last_error() {
-            Some((_, reason)) => format!("{message} ({reason})"),
+        match self.context.facts.last_reason() {
+            Some(reason) => format!("{message} ({reason})"),
             None => message.to_owned(),
         }
     }

@@ -1,4 +1,5 @@
 //! Who serves: control messages, the registry that folds them, and the loader that acts on it.
 
+pub mod loader;
 pub mod message;
 pub mod registry;

@@ -1,0 +1,31 @@
+# syntax=docker/dockerfile:1
+# Build and run on the same Debian: the program links its OpenSSL and zlib.
+FROM rust:1.95-slim-bookworm AS build
+# librdkafka is built from source: a C compiler, its C++ wrapper, make.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends build-essential pkg-config libssl-dev zlib1g-dev \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+# The cache mounts keep crates and objects between builds of the image, and out of it.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bin foretell \
+ && cp target/release/foretell /usr/local/bin/foretell
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates libssl3 zlib1g \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin foretell
+COPY --from=build /usr/local/bin/foretell /usr/local/bin/foretell
+# A number, so that Kubernetes' runAsNonRoot can see that it is not root.
+USER 10001
+EXPOSE 8080
+# SIGTERM drains: the batch in hand is committed and the group left.
+STOPSIGNAL SIGTERM
+# By bash, which Debian has: no curl in the image. Kubernetes has probes of its own.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
+  CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /livez HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"]
+ENTRYPOINT ["foretell"]
+CMD ["run", "--config", "/etc/foretell/foretell.toml"]

@@ -1,0 +1,37 @@
+# Each target first installs what it lacks (tests/setup.sh: apt, and only what is missing).
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-kafka test bench lint
+
+# Options for `foretell demo`: make demo ARGS="--json"
+ARGS ?=
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: ## the tour, with a Kafka inside the program: nothing but Rust and a C compiler needed
+	@tests/setup.sh demo
+	cargo build --release --locked
+	./target/release/foretell demo $(ARGS)
+
+demo-kafka: ## the same tour on a real Kafka, exactly once; started for it and stopped after it
+	@tests/setup.sh test
+	cargo build --release --locked
+	@dir=$$(mktemp -d); trap 'tests/broker/broker.sh stop --dir $$dir/kafka; rm -rf $$dir' EXIT; \
+	address=$$(tests/broker/broker.sh start --dir $$dir/kafka --owner $$$$) && \
+	./target/release/foretell demo --bootstrap-servers $$address $(ARGS)
+
+test: ## all tests, against a real Kafka too
+	@tests/setup.sh test
+	@tests/broker/broker.sh fetch
+	cargo test --locked
+
+bench: ## the benchmarks; end to end against a real Kafka
+	@tests/setup.sh test
+	@tests/broker/broker.sh fetch
+	cargo bench --locked
+
+lint: ## formatting and clippy, warnings denied
+	@tests/setup.sh demo
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
