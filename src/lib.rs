@@ -1,8 +1,10 @@
 //! `foretell` turns a Kafka topic of JSON events into a Kafka topic of predictions.
 #![deny(unsafe_code)]
 
+pub mod app;
 pub mod batch;
 pub mod bus;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod encode;

@@ -1,0 +1,122 @@
+//! `foretell model announce`, `promote` and `rollback`: one control message each.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::Configured;
+use super::failure::Failure;
+use crate::app;
+use crate::bus::publish::Publisher;
+use crate::config::Config;
+use crate::control::message::{Message, Rollout};
+use crate::model::gate::{self, Expected};
+
+/// Tell all instances that a version is ready
+#[derive(Debug, Args)]
+pub struct Announce {
+    #[command(flatten)]
+    configured: Configured,
+    /// Folder of the bundle; it has to pass the gate here first
+    #[arg(value_name = "DIR")]
+    bundle: PathBuf,
+    /// Where the instances find the bundle, if it is not at this path for them
+    #[arg(long)]
+    uri: Option<String>,
+    /// How the version comes to serve
+    #[arg(long, value_enum, default_value_t = RolloutArg::Immediate)]
+    rollout: RolloutArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RolloutArg {
+    /// As soon as it has passed an instance's gate
+    Immediate,
+    /// It waits for `promote`, scored beside the served version
+    Shadow,
+    /// It waits for `promote`
+    Hold,
+}
+
+/// Let an announced version serve
+#[derive(Debug, Args)]
+pub struct Promote {
+    #[command(flatten)]
+    configured: Configured,
+    version: String,
+}
+
+/// Take a version back
+#[derive(Debug, Args)]
+pub struct Rollback {
+    #[command(flatten)]
+    configured: Configured,
+    /// The version that shall serve no longer; if it does not serve, nothing happens
+    #[arg(long)]
+    from: String,
+    /// The version that shall serve instead; default: the one that served before
+    #[arg(long)]
+    to: Option<String>,
+    /// For those who read the log later
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+impl Announce {
+    pub fn run(&self) -> Result<(), Failure> {
+        let config = self.configured.load()?;
+        let admitted = gate::admit(
+            &self.bundle,
+            Expected { model: Some(&config.model.name), ..Expected::default() },
+            &app::gate_settings_for_tools(),
+        )?;
+        let here = self.bundle.canonicalize()?;
+        let message = Message::RetrainComplete {
+            model: admitted.version.model,
+            version: admitted.version.version,
+            uri: self.uri.clone().unwrap_or_else(|| here.display().to_string()),
+            digest: admitted.version.digest,
+            rollout: match self.rollout {
+                RolloutArg::Immediate => Rollout::Immediate,
+                RolloutArg::Shadow => Rollout::Shadow,
+                RolloutArg::Hold => Rollout::Hold,
+            },
+        };
+        publish(&config, &message)
+    }
+}
+
+impl Promote {
+    pub fn run(&self) -> Result<(), Failure> {
+        let config = self.configured.load()?;
+        let model = config.model.name.clone();
+        publish(&config, &Message::Promote { model, version: self.version.clone() })
+    }
+}
+
+impl Rollback {
+    pub fn run(&self) -> Result<(), Failure> {
+        let config = self.configured.load()?;
+        let message = Message::Rollback {
+            model: config.model.name.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            reason: self.reason.clone(),
+        };
+        publish(&config, &message)
+    }
+}
+
+/// Publishes a control message and prints it with its place in the log.
+pub(super) fn publish(config: &Config, message: &Message) -> Result<(), Failure> {
+    let publisher = Publisher::new(&config.kafka)?;
+    let value = serde_json::to_string(message).map_err(std::io::Error::from)?;
+    publisher.send(&config.topics.control, Some(message.model().as_bytes()), value.as_bytes())?;
+    let offset = publisher.flush(Duration::from_millis(config.kafka.connect_timeout_ms))?;
+    println!("{value}");
+    if let Some(offset) = offset {
+        eprintln!("said at offset {offset} of `{}`", config.topics.control);
+    }
+    Ok(())
+}

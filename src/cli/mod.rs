@@ -1,0 +1,137 @@
+//! The command line: one file a command, each thin.
+//!
+//! Data goes to stdout, talk to stderr. Exit codes are those of sysexits; see [`failure`].
+
+mod announce;
+mod check;
+mod demo;
+pub mod failure;
+mod init;
+mod inspect;
+mod logging;
+mod pack;
+mod run;
+mod score;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Command, CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Sources};
+use failure::Failure;
+
+/// Turns a Kafka topic of JSON events into a Kafka topic of predictions.
+#[derive(Debug, Parser)]
+#[command(name = "foretell", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve: score events until stopped
+    Run(Configured),
+    /// Take the tour: real flights, live predictions, a model swapped in mid stream
+    Demo(demo::Demo),
+    /// Check configuration, bundle, brokers and topics; join nothing
+    Check(Configured),
+    /// Create the topics with the settings they need
+    Init(init::Init),
+    /// Score JSON lines from stdin with a bundle, without Kafka
+    Score(score::Score),
+    /// Pack, inspect and announce models
+    #[command(subcommand)]
+    Model(Model),
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+}
+
+#[derive(Debug, Subcommand)]
+enum Model {
+    /// Make a bundle of a model file, a contract and golden rows
+    Pack(pack::Pack),
+    /// Show what a bundle holds, and whether it passes the gate
+    Inspect(inspect::Inspect),
+    /// Tell all instances that a version is ready
+    Announce(announce::Announce),
+    /// Let an announced version serve
+    Promote(announce::Promote),
+    /// Take a version back
+    Rollback(announce::Rollback),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Args)]
+pub struct Configured {
+    /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE", env = "FORETELL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Overrule one key, as in `--set batch.age_max_ms=10`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Configured {
+    /// The configuration, from file, environment and command line.
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&Sources {
+            file: self.config.clone(),
+            environment: environment(),
+            set: self.set.clone(),
+        })
+    }
+}
+
+/// The variables that are text; `std::env::vars` panics on others.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+impl Cli {
+    /// Runs the command; a failure is told on stderr.
+    pub fn run(self) -> ExitCode {
+        match self.command.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.tell(),
+        }
+    }
+
+    /// The whole command line as data: for the man page, and for the test that compares docs with it.
+    pub fn command() -> Command {
+        <Self as CommandFactory>::command()
+    }
+}
+
+impl Verb {
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Run(configured) => run::run(&configured),
+            Self::Demo(demo) => demo.run(),
+            Self::Check(configured) => check::run(&configured),
+            Self::Init(init) => init.run(),
+            Self::Score(score) => score.run(),
+            Self::Model(Model::Pack(pack)) => pack.run(),
+            Self::Model(Model::Inspect(inspect)) => inspect.run(),
+            Self::Model(Model::Announce(announce)) => announce.run(),
+            Self::Model(Model::Promote(promote)) => promote.run(),
+            Self::Model(Model::Rollback(rollback)) => rollback.run(),
+            Self::Completions { shell } => {
+                clap_complete::generate(
+                    shell,
+                    &mut Cli::command(),
+                    "foretell",
+                    &mut std::io::stdout(),
+                );
+                Ok(())
+            }
+            Self::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
+        }
+    }
+}
