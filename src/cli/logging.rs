@@ -8,8 +8,10 @@ use crate::config::{Log, LogFormat};
 
 /// Installs the logger. A second call in one process changes nothing.
 pub fn install(log: &Log) {
+    // What the client library has to say comes through our own contexts (`librdkafka`, below).
+    let directives = format!("rdkafka=off,{}", log.level);
     // The configuration has checked the directives.
-    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

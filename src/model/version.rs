@@ -1,10 +1,11 @@
 //! One version of a model, loaded: all that scoring needs, immutable and shared by all threads.
 
+use std::fmt;
+
 use super::Model;
 use super::manifest::Task;
 use crate::features::decode::Decoder;
 
-#[derive(Debug)]
 pub struct Version {
     /// The model's name.
     pub model: String,
@@ -15,4 +16,12 @@ pub struct Version {
     pub engine: Model,
     /// The contract, compiled. Its columns are the engine's.
     pub decoder: Decoder,
+}
+
+/// The names alone: the rest is megabytes.
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { model, version, digest, .. } = self;
+        write!(f, "{model} version {version} ({digest})")
+    }
 }
