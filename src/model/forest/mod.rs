@@ -23,7 +23,7 @@ use planes::{LEAVES_MAX, Planes};
 use tree::Tree;
 
 /// Rows evaluated together.
-const BLOCK: usize = 64;
+const BLOCK: usize = 256;
 
 /// What an importer gives: trees, and how their sum becomes an output.
 #[derive(Debug, Clone)]

@@ -182,22 +182,22 @@ fn exit_leaves<const ROWS: usize>(
     let mut leaf = [0_u8; ROWS];
     for plane in &planes.planes[tree.planes.clone()] {
         let mut left = [0xff_u8; ROWS];
-        for op in &planes.compares[plane.compares.clone()] {
-            let column = &columns[op.column as usize];
-            for (left, bin) in left.iter_mut().zip(column) {
-                *left &= if *bin > op.bin { op.keep } else { 0xff };
+        for &Compare { column, bin, keep } in &planes.compares[plane.compares.clone()] {
+            for (left, byte) in left.iter_mut().zip(&columns[column as usize]) {
+                *left &= if *byte > bin { keep } else { 0xff };
             }
         }
-        for op in &planes.lookups[plane.lookups.clone()] {
-            let column = &columns[op.column as usize];
-            for (left, byte) in left.iter_mut().zip(column) {
-                *left &= if *byte as u8 & op.bit == 0 { op.keep } else { 0xff };
+        for &Lookup { column, bit, keep } in &planes.lookups[plane.lookups.clone()] {
+            for (left, byte) in left.iter_mut().zip(&columns[column as usize]) {
+                *left &= if *byte as u8 & bit == 0 { keep } else { 0xff };
             }
         }
-        for row in 0..ROWS {
-            let any = left[row] != 0;
-            first[row] = if any { left[row] } else { first[row] };
-            leaf[row] = if any { 8 * plane.number } else { leaf[row] };
+        let base = 8 * plane.number;
+        for (leaf, left) in leaf.iter_mut().zip(&left) {
+            *leaf = if *left != 0 { base } else { *leaf };
+        }
+        for (first, left) in first.iter_mut().zip(&left) {
+            *first = if *left != 0 { *left } else { *first };
         }
     }
     for (bits, leaf) in first.iter().zip(&mut leaf) {
