@@ -18,6 +18,7 @@ use multiversion::multiversion;
 use ndarray::ArrayView2;
 
 use super::inputs::Input;
+use super::search::Search;
 use super::tree::{CategorySet, Side, Split, Test, contains};
 
 /// Thresholds that one column can tell apart.
@@ -46,9 +47,7 @@ struct Ladder {
     input: Input,
     /// Rising, distinct.
     thresholds: Vec<f64>,
-    /// The same with +∞ after them, up to a power of two and one at least: a search without
-    /// branches reads steps of halves.
-    padded: Vec<f64>,
+    search: Search,
     /// The rank of NaN for splits that send it left, and for those that send it right.
     missing: [usize; 2],
     /// Its columns stand together: all for missing left, then, where `missing` differs, all for
@@ -128,9 +127,8 @@ impl Ladder {
         thresholds.sort_unstable_by(f64::total_cmp);
         // By ==, so that -0 and 0 are one.
         thresholds.dedup();
-        let mut padded = thresholds.clone();
-        padded.resize((thresholds.len() + 1).next_power_of_two(), f64::INFINITY);
-        let mut ladder = Self { input, thresholds, padded, missing: [0, 0], first_column };
+        let search = Search::new(&thresholds);
+        let mut ladder = Self { input, thresholds, search, missing: [0, 0], first_column };
         ladder.missing = ladder.missing_ranks(&cuts);
         ladder
     }
@@ -220,7 +218,7 @@ pub fn fill<const ROWS: usize>(bins: &Bins, x: ArrayView2<'_, f64>, columns: &mu
     let mut ranks = [0; ROWS];
     for ladder in &bins.ladders {
         ladder.input.read(x, values.iter_mut());
-        rank_all(&ladder.padded, &values, &mut ranks);
+        ladder.search.ranks(&values, &mut ranks);
         let columns = &mut columns[ladder.first_column..][..ladder.columns()];
         fill_ladder(ladder, &values, &ranks, columns);
     }
@@ -239,25 +237,6 @@ pub fn fill<const ROWS: usize>(bins: &Bins, x: ArrayView2<'_, f64>, columns: &mu
     }
 }
 
-/// Binary search without branches: `padded` has a power of two as length.
-#[inline(always)]
-fn rank_all<const ROWS: usize>(padded: &[f64], values: &[f64; ROWS], ranks: &mut [u32; ROWS]) {
-    let last = padded.len() - 1;
-    for (values, ranks) in values.as_chunks::<8>().0.iter().zip(ranks.as_chunks_mut::<8>().0) {
-        let mut found = [0_usize; 8];
-        let mut step = padded.len() / 2;
-        while step > 0 {
-            for (found, v) in found.iter_mut().zip(values) {
-                *found += if padded[(*found + step - 1) & last] < *v { step } else { 0 };
-            }
-            step /= 2;
-        }
-        for (rank, found) in ranks.iter_mut().zip(found) {
-            *rank = found as u32;
-        }
-    }
-}
-
 #[inline(always)]
 fn fill_ladder<const ROWS: usize>(
     ladder: &Ladder,
@@ -267,10 +246,11 @@ fn fill_ladder<const ROWS: usize>(
 ) {
     let sides = columns.chunks_mut(ladder.columns_a_side());
     for (columns, missing) in sides.zip(ladder.missing()) {
+        let missing = *missing as u32;
         for (part, column) in columns.iter_mut().enumerate() {
             let below = (part * COLUMN_THRESHOLDS) as u32;
             for ((slot, v), rank) in column.iter_mut().zip(values).zip(ranks) {
-                let rank = if v.is_nan() { *missing as u32 } else { *rank };
+                let rank = if v.is_nan() { missing } else { *rank };
                 *slot = byte(rank.saturating_sub(below).min(255) as usize);
             }
         }

@@ -9,6 +9,7 @@ pub mod inputs;
 pub mod link;
 pub mod nodes;
 pub mod planes;
+pub mod search;
 pub mod tree;
 
 use std::ops::Range;
