@@ -19,7 +19,7 @@ fn main() {
 const FEATURES: usize = 21;
 /// As many as LightGBM's default of 255 bins gives.
 const THRESHOLDS: usize = 254;
-const BATCHES: [usize; 3] = [64, 1024, 8192];
+const BATCHES: [usize; 5] = [1, 4, 64, 1024, 8192];
 
 #[divan::bench(args = BATCHES)]
 fn planes_100x31(bencher: Bencher<'_, '_>, rows: usize) {
@@ -39,6 +39,16 @@ fn planes_500x63(bencher: Bencher<'_, '_>, rows: usize) {
 #[divan::bench(args = BATCHES)]
 fn nodes_500x63(bencher: Bencher<'_, '_>, rows: usize) {
     run(bencher, ForestModel(Forest::of_nodes(ensemble(500, 63))), rows);
+}
+
+#[divan::bench(args = BATCHES)]
+fn planes_100x255(bencher: Bencher<'_, '_>, rows: usize) {
+    run(bencher, ForestModel(Forest::new(ensemble(100, 255))), rows);
+}
+
+#[divan::bench(args = BATCHES)]
+fn nodes_100x255(bencher: Bencher<'_, '_>, rows: usize) {
+    run(bencher, ForestModel(Forest::of_nodes(ensemble(100, 255))), rows);
 }
 
 fn run(bencher: Bencher<'_, '_>, model: Model, rows: usize) {

@@ -141,11 +141,7 @@ impl Ladder {
         };
         let above_right = ranks(Side::Right).max().map_or(0, |rank| rank + 1);
         let lowest_left = ranks(Side::Left).min().unwrap_or(self.thresholds.len());
-        if above_right <= lowest_left {
-            [above_right; 2]
-        } else {
-            [0, self.thresholds.len()]
-        }
+        if above_right <= lowest_left { [above_right; 2] } else { [0, self.thresholds.len()] }
     }
 
     /// The number of thresholds below `v`.
@@ -217,13 +213,13 @@ pub fn fill<const ROWS: usize>(bins: &Bins, x: ArrayView2<'_, f64>, columns: &mu
     let mut values = [0.0; ROWS];
     let mut ranks = [0; ROWS];
     for ladder in &bins.ladders {
-        ladder.input.read(x, values.iter_mut());
+        ladder.input.read_column(x, &mut values);
         ladder.search.ranks(&values, &mut ranks);
         let columns = &mut columns[ladder.first_column..][..ladder.columns()];
         fill_ladder(ladder, &values, &ranks, columns);
     }
     for vocabulary in &bins.vocabularies {
-        vocabulary.input.read(x, values.iter_mut());
+        vocabulary.input.read_column(x, &mut values);
         for (rank, v) in ranks.iter_mut().zip(&values) {
             *rank = (*v as u32).min(vocabulary.codes as u32);
         }

@@ -14,7 +14,7 @@ pub mod tree;
 
 use std::ops::Range;
 
-use ndarray::{ArrayView2, ArrayViewMut2, Axis};
+use ndarray::{ArrayView2, ArrayViewMut2, s};
 
 use crate::features::contract::Term;
 use inputs::Inputs;
@@ -23,8 +23,18 @@ use nodes::Nodes;
 use planes::{LEAVES_MAX, Planes};
 use tree::Tree;
 
-/// Rows evaluated together.
+/// Rows evaluated together: the longer a block, the less it matters that each split is looked up
+/// once a block; at 256 a plane still is held in the registers of AVX2.
 const BLOCK: usize = 256;
+
+/// Rows evaluated together where fewer are left.
+const SMALL_BLOCK: usize = 64;
+
+/// As many rows are cheaper in small blocks.
+const SMALL_BLOCKS_MAX: usize = 2 * SMALL_BLOCK;
+
+/// As many rows are cheaper by walking down the trees.
+const FEW: usize = 6;
 
 /// What an importer gives: trees, and how their sum becomes an output.
 #[derive(Debug, Clone)]
@@ -58,6 +68,7 @@ pub struct Forest {
     planes: Planes,
     /// All trees in their order, as runs of one form.
     runs: Vec<Run>,
+    has_nodes: bool,
     iterations: usize,
     outputs: usize,
     average: bool,
@@ -67,10 +78,14 @@ pub struct Forest {
 /// Trees that follow each other and have the same form.
 #[derive(Debug)]
 enum Run {
-    /// Numbers of trees among all.
-    Nodes(Range<usize>),
-    /// Numbers of trees among those that are bit-planes.
-    Planes(Range<usize>),
+    Nodes {
+        trees: Range<usize>,
+    },
+    /// `among_planes` numbers the same trees among those that are bit-planes.
+    Planes {
+        trees: Range<usize>,
+        among_planes: Range<usize>,
+    },
 }
 
 /// A worker's buffers for one block of rows.
@@ -78,10 +93,10 @@ enum Run {
 pub struct Scratch {
     /// Rows × inputs, row-major.
     rows: Vec<f64>,
-    /// The columns of bins.
-    columns: Vec<[i8; BLOCK]>,
-    /// One for each output.
-    sums: Vec<[f64; BLOCK]>,
+    /// Columns of bins × rows of a block.
+    columns: Vec<i8>,
+    /// Outputs × rows of a block.
+    sums: Vec<f64>,
 }
 
 impl Forest {
@@ -100,23 +115,38 @@ impl Forest {
         let mut runs: Vec<Run> = Vec::new();
         for (number, tree) in trees.iter().enumerate() {
             if fits(tree) {
+                let place = flat.len();
                 flat.push((tree, number % outputs));
                 match runs.last_mut() {
-                    Some(Run::Planes(run)) => run.end += 1,
-                    _ => runs.push(Run::Planes(flat.len() - 1..flat.len())),
+                    Some(Run::Planes { trees, among_planes }) => {
+                        trees.end += 1;
+                        among_planes.end += 1;
+                    }
+                    _ => runs.push(Run::Planes {
+                        trees: number..number + 1,
+                        among_planes: place..place + 1,
+                    }),
                 }
             } else {
                 match runs.last_mut() {
-                    Some(Run::Nodes(run)) => run.end += 1,
-                    _ => runs.push(Run::Nodes(number..number + 1)),
+                    Some(Run::Nodes { trees }) => trees.end += 1,
+                    _ => runs.push(Run::Nodes { trees: number..number + 1 }),
                 }
             }
         }
         let inputs = Inputs::of(&trees);
-        let nodes = Nodes::new(&trees, &inputs);
-        let planes = Planes::new(&flat);
-        let iterations = trees.len() / outputs;
-        Self { features, inputs, nodes, planes, runs, iterations, outputs, average, link }
+        Self {
+            nodes: Nodes::new(&trees, &inputs),
+            planes: Planes::new(&flat),
+            has_nodes: flat.len() < trees.len(),
+            inputs,
+            features,
+            runs,
+            iterations: trees.len() / outputs,
+            outputs,
+            average,
+            link,
+        }
     }
 
     pub fn features(&self) -> &Features {
@@ -153,36 +183,56 @@ impl Forest {
     ) {
         assert_eq!(x.ncols(), self.features.names.len(), "columns of the matrix");
         assert_eq!(out.dim(), (x.nrows(), self.outputs), "shape of the output");
-        let blocks = x.axis_chunks_iter(Axis(0), BLOCK);
-        for (x, mut out) in blocks.zip(out.axis_chunks_iter_mut(Axis(0), BLOCK)) {
-            self.sum_block(x, scratch);
-            for (mut column, sums) in out.columns_mut().into_iter().zip(&scratch.sums) {
-                column.iter_mut().zip(sums).for_each(|(slot, sum)| *slot = *sum);
+        let mut first = 0;
+        while first < x.nrows() {
+            let left = x.nrows() - first;
+            let rows = left.min(if left > SMALL_BLOCKS_MAX { BLOCK } else { SMALL_BLOCK });
+            let block = s![first..first + rows, ..];
+            let (x, out) = (x.slice(block), out.slice_mut(block));
+            if rows <= SMALL_BLOCK {
+                self.score_block::<SMALL_BLOCK>(x, scratch, out);
+            } else {
+                self.score_block::<BLOCK>(x, scratch, out);
             }
+            first += rows;
         }
     }
 
-    fn sum_block(&self, x: ArrayView2<'_, f64>, scratch: &mut Scratch) {
-        scratch.sums.clear();
-        scratch.sums.resize(self.outputs, [0.0; BLOCK]);
-        if self.runs.iter().any(|run| matches!(run, Run::Nodes(_))) {
-            self.inputs.read_rows(x, &mut scratch.rows);
+    /// Scores `ROWS` rows at most; those that a block lacks are computed and ignored.
+    fn score_block<const ROWS: usize>(
+        &self,
+        x: ArrayView2<'_, f64>,
+        scratch: &mut Scratch,
+        mut out: ArrayViewMut2<'_, f64>,
+    ) {
+        let Scratch { rows, columns, sums } = scratch;
+        sums.clear();
+        sums.resize(self.outputs * ROWS, 0.0);
+        let sums = sums.as_chunks_mut::<ROWS>().0;
+        let few = x.nrows() <= FEW;
+        if few || self.has_nodes {
+            self.inputs.read_rows(x, rows);
         }
-        scratch.columns.resize(self.planes.bins().columns(), [0; BLOCK]);
-        bins::fill(self.planes.bins(), x, &mut scratch.columns);
+        columns.resize(self.planes.bins().columns() * ROWS, 0);
+        let columns = columns.as_chunks_mut::<ROWS>().0;
+        if !few {
+            bins::fill(self.planes.bins(), x, columns);
+        }
         for run in &self.runs {
             match run {
-                Run::Nodes(trees) => {
+                Run::Planes { among_planes, .. } if !few => {
+                    planes::add(&self.planes, among_planes.clone(), columns, sums);
+                }
+                Run::Planes { trees, .. } | Run::Nodes { trees } => {
                     for tree in trees.clone() {
-                        let sums = &mut scratch.sums[tree % self.outputs][..x.nrows()];
-                        self.nodes.add(tree, &scratch.rows, sums);
+                        let sums = &mut sums[tree % self.outputs][..x.nrows()];
+                        self.nodes.add(tree, rows, sums);
                     }
                 }
-                Run::Planes(trees) => {
-                    let (columns, sums) = (&scratch.columns, &mut scratch.sums);
-                    planes::add(&self.planes, trees.clone(), columns, sums);
-                }
             }
+        }
+        for (mut column, sums) in out.columns_mut().into_iter().zip(sums) {
+            column.iter_mut().zip(sums).for_each(|(slot, sum)| *slot = *sum);
         }
     }
 }

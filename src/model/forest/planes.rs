@@ -14,7 +14,7 @@ use super::bins::{Bins, Cut};
 use super::tree::{Child, Tree};
 
 /// Leaves that fit eight planes.
-pub const LEAVES_MAX: usize = 64;
+pub const LEAVES_MAX: usize = 256;
 
 /// Some trees of an ensemble, in their order.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ pub fn add<const ROWS: usize>(
         let leaves = &planes.leaves[tree.first_leaf..];
         let Some(leaves) = leaves.first_chunk::<LEAVES_MAX>() else { unreachable!() };
         for (sum, exit) in sums[tree.output].iter_mut().zip(exits) {
-            *sum += leaves[exit as usize % LEAVES_MAX];
+            *sum += leaves[exit as usize];
         }
     }
 }

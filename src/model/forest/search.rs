@@ -67,7 +67,8 @@ impl Search {
         let place = if place > 0.0 { place } else { 0.0 };
         let last = (self.starts.len() - 1) as f64;
         let place = if place < last { place } else { last };
-        place as u32 as usize
+        // At this size the last bit counts ones: rounds, and unlike a cast is vector code.
+        (place + (1_u64 << 52) as f64).to_bits() as u32 as usize
     }
 
     /// The number of thresholds below each value; of NaN, any number of them.

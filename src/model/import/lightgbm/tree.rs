@@ -131,9 +131,11 @@ fn test(
             Ok(Test::Number { threshold: snapped(threshold), missing, zero_is_missing: false })
         }
         (0, 1) => Ok(Test::Number { threshold, missing: side, zero_is_missing: true }),
-        (0, 2) => {
-            Ok(Test::Number { threshold: snapped(threshold), missing: side, zero_is_missing: false })
-        }
+        (0, 2) => Ok(Test::Number {
+            threshold: snapped(threshold),
+            missing: side,
+            zero_is_missing: false,
+        }),
         _ => {
             let what = format!("`decision_type` {decision_type} does not exist");
             Err(block.field("decision_type")?.error(what))
