@@ -12,6 +12,7 @@
 //! Eight category sets share a byte, a bit each, so a thousand splits over a hundred airports
 //! cost a row 125 look-ups.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use multiversion::multiversion;
@@ -25,7 +26,7 @@ use super::tree::{CategorySet, Side, Split, Test, contains};
 const COLUMN_THRESHOLDS: usize = 255;
 
 /// How values become columns of bytes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Bins {
     ladders: Vec<Ladder>,
     vocabularies: Vec<Vocabulary>,
@@ -59,12 +60,10 @@ struct Ladder {
 #[derive(Debug)]
 struct Vocabulary {
     input: Input,
-    /// Sorted, distinct.
+    /// Distinct, short ones first: so the tables of a column's eight sets are of a size.
     sets: Vec<CategorySet>,
-    /// Codes from here on are in no set.
-    codes: usize,
-    /// For each column, the byte of each code, and last that of all codes beyond.
-    bytes: Vec<u8>,
+    /// For each column the byte of each code, and last that of all codes beyond.
+    tables: Vec<Vec<u8>>,
     first_column: usize,
 }
 
@@ -176,27 +175,34 @@ impl Ladder {
 
 impl Vocabulary {
     fn new(input: Input, mut sets: Vec<CategorySet>, first_column: usize) -> Self {
-        sets.sort_unstable();
+        sets.sort_unstable_by(Self::order);
         sets.dedup();
-        let codes = 32 * sets.iter().map(|set| set.words().len()).max().unwrap_or(0);
-        let bytes = sets.chunks(8).flat_map(|eight| {
-            (0..=codes).map(|code| {
-                let bits = eight.iter().enumerate();
-                bits.fold(0, |byte, (bit, set)| {
-                    byte | u8::from(contains(set.words(), code as u32)) << bit
-                })
-            })
-        });
-        let bytes = bytes.collect();
-        Self { input, sets, codes, bytes, first_column }
+        let tables = sets.chunks(8).map(Self::table).collect();
+        Self { input, sets, tables, first_column }
+    }
+
+    fn order(one: &CategorySet, other: &CategorySet) -> Ordering {
+        let (one, other) = (one.words(), other.words());
+        one.len().cmp(&other.len()).then_with(|| one.cmp(other))
+    }
+
+    fn table(eight: &[CategorySet]) -> Vec<u8> {
+        let codes = 32 * eight.iter().map(|set| set.words().len()).max().unwrap_or(0);
+        let mut table = vec![0; codes + 1];
+        for (code, byte) in table.iter_mut().enumerate() {
+            for (bit, set) in eight.iter().enumerate() {
+                *byte |= u8::from(contains(set.words(), code as u32)) << bit;
+            }
+        }
+        table
     }
 
     fn columns(&self) -> usize {
-        self.sets.len().div_ceil(8)
+        self.tables.len()
     }
 
     fn cut(&self, set: &CategorySet) -> Cut {
-        let place = self.sets.partition_point(|known| known < set);
+        let place = self.sets.partition_point(|known| Self::order(known, set).is_lt());
         Cut::Without { column: self.first_column + place / 8, bit: 1 << (place % 8) }
     }
 }
@@ -211,23 +217,20 @@ fn byte(bin: usize) -> i8 {
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub fn fill<const ROWS: usize>(bins: &Bins, x: ArrayView2<'_, f64>, columns: &mut [[i8; ROWS]]) {
     let mut values = [0.0; ROWS];
-    let mut ranks = [0; ROWS];
     for ladder in &bins.ladders {
         ladder.input.read_column(x, &mut values);
+        let mut ranks = [0; ROWS];
         ladder.search.ranks(&values, &mut ranks);
         let columns = &mut columns[ladder.first_column..][..ladder.columns()];
         fill_ladder(ladder, &values, &ranks, columns);
     }
     for vocabulary in &bins.vocabularies {
         vocabulary.input.read_column(x, &mut values);
-        for (rank, v) in ranks.iter_mut().zip(&values) {
-            *rank = (*v as u32).min(vocabulary.codes as u32);
-        }
         let columns = &mut columns[vocabulary.first_column..][..vocabulary.columns()];
-        for (column, bytes) in columns.iter_mut().zip(vocabulary.bytes.chunks(vocabulary.codes + 1))
-        {
-            for (slot, code) in column.iter_mut().zip(&ranks) {
-                *slot = bytes[*code as usize] as i8;
+        for (column, table) in columns.iter_mut().zip(&vocabulary.tables) {
+            let beyond = table.len() - 1;
+            for (slot, code) in column.iter_mut().zip(&values) {
+                *slot = table[(*code as usize).min(beyond)] as i8;
             }
         }
     }

@@ -4,6 +4,8 @@
 //! fastest for them, and their leaf values are added in tree order, from 0.0, in f64: the sums
 //! are those of LightGBM, bit for bit.
 
+#[cfg(test)]
+mod agreement;
 pub mod bins;
 pub mod inputs;
 pub mod link;
@@ -11,8 +13,6 @@ pub mod nodes;
 pub mod planes;
 pub mod search;
 pub mod tree;
-
-use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
@@ -64,28 +64,15 @@ pub struct Features {
 pub struct Forest {
     features: Features,
     inputs: Inputs,
+    /// Every tree, for few rows.
     nodes: Nodes,
+    /// Those trees that have few enough leaves, for many rows.
     planes: Planes,
-    /// All trees in their order, as runs of one form.
-    runs: Vec<Run>,
-    has_nodes: bool,
-    iterations: usize,
+    /// Of each tree, its place among `planes`; without one it is walked down whatever the rows.
+    places: Vec<Option<usize>>,
     outputs: usize,
     average: bool,
     link: Link,
-}
-
-/// Trees that follow each other and have the same form.
-#[derive(Debug)]
-enum Run {
-    Nodes {
-        trees: Range<usize>,
-    },
-    /// `among_planes` numbers the same trees among those that are bit-planes.
-    Planes {
-        trees: Range<usize>,
-        among_planes: Range<usize>,
-    },
 }
 
 /// A worker's buffers for one block of rows.
@@ -101,52 +88,27 @@ pub struct Scratch {
 
 impl Forest {
     pub fn new(ensemble: Ensemble) -> Self {
-        Self::with_planes(ensemble, |tree| tree.leaves().len() <= LEAVES_MAX)
+        let fits = |tree: &&Tree| tree.leaves().len() <= LEAVES_MAX;
+        let planes = Planes::new(ensemble.trees.iter().filter(fits));
+        match planes {
+            Some(planes) => Self::with_planes(ensemble, planes, fits),
+            None => Self::of_nodes(ensemble),
+        }
     }
 
     /// All trees as nodes: what tests and benches compare with.
     pub fn of_nodes(ensemble: Ensemble) -> Self {
-        Self::with_planes(ensemble, |_| false)
+        Self::with_planes(ensemble, Planes::default(), |_| false)
     }
 
-    fn with_planes(ensemble: Ensemble, fits: impl Fn(&Tree) -> bool) -> Self {
+    /// `planes` holds the trees that `fits`.
+    fn with_planes(ensemble: Ensemble, planes: Planes, fits: impl Fn(&&Tree) -> bool) -> Self {
         let Ensemble { features, trees, outputs, average, link } = ensemble;
-        let mut flat = Vec::new();
-        let mut runs: Vec<Run> = Vec::new();
-        for (number, tree) in trees.iter().enumerate() {
-            if fits(tree) {
-                let place = flat.len();
-                flat.push((tree, number % outputs));
-                match runs.last_mut() {
-                    Some(Run::Planes { trees, among_planes }) => {
-                        trees.end += 1;
-                        among_planes.end += 1;
-                    }
-                    _ => runs.push(Run::Planes {
-                        trees: number..number + 1,
-                        among_planes: place..place + 1,
-                    }),
-                }
-            } else {
-                match runs.last_mut() {
-                    Some(Run::Nodes { trees }) => trees.end += 1,
-                    _ => runs.push(Run::Nodes { trees: number..number + 1 }),
-                }
-            }
-        }
+        let mut place = 0..;
+        let places = trees.iter().map(|tree| fits(&tree).then(|| place.next()).flatten()).collect();
         let inputs = Inputs::of(&trees);
-        Self {
-            nodes: Nodes::new(&trees, &inputs),
-            planes: Planes::new(&flat),
-            has_nodes: flat.len() < trees.len(),
-            inputs,
-            features,
-            runs,
-            iterations: trees.len() / outputs,
-            outputs,
-            average,
-            link,
-        }
+        let nodes = Nodes::new(&trees, &inputs);
+        Self { features, inputs, nodes, planes, places, outputs, average, link }
     }
 
     pub fn features(&self) -> &Features {
@@ -165,9 +127,10 @@ impl Forest {
         mut out: ArrayViewMut2<'_, f64>,
     ) {
         self.predict_raw(x, scratch, out.view_mut());
+        let iterations = self.places.len() / self.outputs;
         for mut row in out.rows_mut() {
             if self.average {
-                row /= self.iterations as f64;
+                row /= iterations as f64;
             }
             let row = row.as_slice_mut().expect("`out` is row-major");
             self.link.apply(row);
@@ -189,13 +152,28 @@ impl Forest {
             let rows = left.min(if left > SMALL_BLOCKS_MAX { BLOCK } else { SMALL_BLOCK });
             let block = s![first..first + rows, ..];
             let (x, out) = (x.slice(block), out.slice_mut(block));
-            if rows <= SMALL_BLOCK {
-                self.score_block::<SMALL_BLOCK>(x, scratch, out);
-            } else {
-                self.score_block::<BLOCK>(x, scratch, out);
+            match rows {
+                ..=FEW => self.score_few(x, scratch, out),
+                ..=SMALL_BLOCK => self.score_block::<SMALL_BLOCK>(x, scratch, out),
+                _ => self.score_block::<BLOCK>(x, scratch, out),
             }
             first += rows;
         }
+    }
+
+    fn score_few(
+        &self,
+        x: ArrayView2<'_, f64>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut2<'_, f64>,
+    ) {
+        let Scratch { rows, sums, .. } = scratch;
+        self.inputs.read_rows(x, rows);
+        let sums = cleared::<FEW>(sums, self.outputs);
+        for tree in 0..self.places.len() {
+            self.nodes.add(tree, rows, &mut sums[tree % self.outputs][..x.nrows()]);
+        }
+        write(sums, out);
     }
 
     /// Scores `ROWS` rows at most; those that a block lacks are computed and ignored.
@@ -203,36 +181,36 @@ impl Forest {
         &self,
         x: ArrayView2<'_, f64>,
         scratch: &mut Scratch,
-        mut out: ArrayViewMut2<'_, f64>,
+        out: ArrayViewMut2<'_, f64>,
     ) {
         let Scratch { rows, columns, sums } = scratch;
-        sums.clear();
-        sums.resize(self.outputs * ROWS, 0.0);
-        let sums = sums.as_chunks_mut::<ROWS>().0;
-        let few = x.nrows() <= FEW;
-        if few || self.has_nodes {
+        if self.places.contains(&None) {
             self.inputs.read_rows(x, rows);
         }
         columns.resize(self.planes.bins().columns() * ROWS, 0);
         let columns = columns.as_chunks_mut::<ROWS>().0;
-        if !few {
-            bins::fill(self.planes.bins(), x, columns);
-        }
-        for run in &self.runs {
-            match run {
-                Run::Planes { among_planes, .. } if !few => {
-                    planes::add(&self.planes, among_planes.clone(), columns, sums);
-                }
-                Run::Planes { trees, .. } | Run::Nodes { trees } => {
-                    for tree in trees.clone() {
-                        let sums = &mut sums[tree % self.outputs][..x.nrows()];
-                        self.nodes.add(tree, rows, sums);
-                    }
-                }
+        bins::fill(self.planes.bins(), x, columns);
+        let sums = cleared::<ROWS>(sums, self.outputs);
+        for (tree, place) in self.places.iter().enumerate() {
+            let sums = &mut sums[tree % self.outputs];
+            match place {
+                Some(place) => planes::add(&self.planes, *place, columns, sums),
+                None => self.nodes.add(tree, rows, &mut sums[..x.nrows()]),
             }
         }
-        for (mut column, sums) in out.columns_mut().into_iter().zip(sums) {
-            column.iter_mut().zip(sums).for_each(|(slot, sum)| *slot = *sum);
-        }
+        write(sums, out);
+    }
+}
+
+/// A block's sums: for each output, a zero a row.
+fn cleared<const ROWS: usize>(sums: &mut Vec<f64>, outputs: usize) -> &mut [[f64; ROWS]] {
+    sums.clear();
+    sums.resize(outputs * ROWS, 0.0);
+    sums.as_chunks_mut().0
+}
+
+fn write<const ROWS: usize>(sums: &[[f64; ROWS]], mut out: ArrayViewMut2<'_, f64>) {
+    for (mut column, sums) in out.columns_mut().into_iter().zip(sums) {
+        column.iter_mut().zip(sums).for_each(|(slot, sum)| *slot = *sum);
     }
 }
