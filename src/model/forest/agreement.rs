@@ -173,7 +173,8 @@ fn a_feature_with_more_thresholds_than_a_byte_counts_has_several_columns() {
     };
     let tree = |first: usize| {
         let side = if first.is_multiple_of(2) { Side::Left } else { Side::Right };
-        let growth = (0..200).map(|k| (k as f64 / 200.0, 0, test(first + 5 * k, side)));
+        // A chain to the right: every threshold decides for some row.
+        let growth = (0..200).map(|k| (0.999, 0, test(first + 5 * k, side)));
         grow(growth.collect(), first as u32)
     };
     let rows: Vec<_> = (-2..1003).map(|v| [f64::from(v), 0.0, 0.0, 0.0]).collect();

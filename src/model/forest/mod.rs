@@ -152,10 +152,12 @@ impl Forest {
             let rows = left.min(if left > SMALL_BLOCKS_MAX { BLOCK } else { SMALL_BLOCK });
             let block = s![first..first + rows, ..];
             let (x, out) = (x.slice(block), out.slice_mut(block));
-            match rows {
-                ..=FEW => self.score_few(x, scratch, out),
-                ..=SMALL_BLOCK => self.score_block::<SMALL_BLOCK>(x, scratch, out),
-                _ => self.score_block::<BLOCK>(x, scratch, out),
+            if rows <= FEW {
+                self.score_few(x, scratch, out);
+            } else if rows <= SMALL_BLOCK {
+                self.score_block::<SMALL_BLOCK>(x, scratch, out);
+            } else {
+                self.score_block::<BLOCK>(x, scratch, out);
             }
             first += rows;
         }
