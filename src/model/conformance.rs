@@ -32,7 +32,8 @@ fn json(path: PathBuf) -> Value {
 
 /// One case's model, its rows as the matrix, and what the library made of them.
 struct Case {
-    model: Model,
+    /// As it serves, and with all trees as nodes.
+    models: [Model; 2],
     x: Array2<f64>,
     expected: Value,
     tolerance: Value,
@@ -52,10 +53,11 @@ impl Case {
         if let Some(iterations) = range["num_iteration"].as_u64() {
             ensemble.trees.truncate(iterations as usize * ensemble.outputs);
         }
-        let model = Model::Forest(Forest::new(ensemble));
-        let x = matrix(folder, &case, &model);
+        let nodes = Model::Forest(Forest::of_nodes(ensemble.clone()));
+        let models = [Model::Forest(Forest::new(ensemble)), nodes];
+        let x = matrix(folder, &case, &models[0]);
         Self {
-            model,
+            models,
             x,
             expected: json(folder.join("expected.json")),
             tolerance: case["tolerance"].clone(),
@@ -104,21 +106,27 @@ fn row_of(value: &Value, row: usize) -> Vec<f64> {
 #[test]
 fn lightgbm_raw_scores_are_bit_identical_and_outputs_within_tolerance() {
     for folder in folders("", "lightgbm-") {
-        let Case { model, x, expected, tolerance } = Case::read(&folder);
-        let mut scratch = Scratch::default();
-        let mut raw = Array2::zeros((x.nrows(), model.outputs()));
-        let mut output = raw.clone();
-        model.predict_raw(x.view(), &mut scratch, raw.view_mut());
-        model.predict(x.view(), &mut scratch, output.view_mut());
-        let rtol = tolerance["output"]["rtol"].as_f64().unwrap();
-        let atol = tolerance["output"]["atol"].as_f64().unwrap();
-        for row in 0..x.nrows() {
-            let name = folder.file_name().unwrap().display();
-            assert_eq!(raw.row(row).to_vec(), row_of(&expected["raw"], row), "{name} row {row}");
-            for (ours, theirs) in output.row(row).iter().zip(row_of(&expected["output"], row)) {
-                let close = (ours - theirs).abs() <= atol + rtol * theirs.abs();
-                assert!(close, "{name} row {row}: {ours} is not {theirs}");
-            }
+        let case = Case::read(&folder);
+        for model in &case.models {
+            check(&case, model, &folder.file_name().unwrap().to_string_lossy());
+        }
+    }
+}
+
+fn check(case: &Case, model: &Model, name: &str) {
+    let Case { x, expected, tolerance, .. } = case;
+    let mut scratch = Scratch::default();
+    let mut raw = Array2::zeros((x.nrows(), model.outputs()));
+    let mut output = raw.clone();
+    model.predict_raw(x.view(), &mut scratch, raw.view_mut());
+    model.predict(x.view(), &mut scratch, output.view_mut());
+    let rtol = tolerance["output"]["rtol"].as_f64().unwrap();
+    let atol = tolerance["output"]["atol"].as_f64().unwrap();
+    for row in 0..x.nrows() {
+        assert_eq!(raw.row(row).to_vec(), row_of(&expected["raw"], row), "{name} row {row}");
+        for (ours, theirs) in output.row(row).iter().zip(row_of(&expected["output"], row)) {
+            let close = (ours - theirs).abs() <= atol + rtol * theirs.abs();
+            assert!(close, "{name} row {row}: {ours} is not {theirs}");
         }
     }
 }

@@ -12,19 +12,21 @@
 //! Eight category sets share a byte, a bit each, so a thousand splits over a hundred airports
 //! cost a row 125 look-ups.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use multiversion::multiversion;
 use ndarray::ArrayView2;
 
 use super::inputs::Input;
+use super::search::Search;
 use super::tree::{CategorySet, Side, Split, Test, contains};
 
 /// Thresholds that one column can tell apart.
 const COLUMN_THRESHOLDS: usize = 255;
 
 /// How values become columns of bytes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Bins {
     ladders: Vec<Ladder>,
     vocabularies: Vec<Vocabulary>,
@@ -46,9 +48,7 @@ struct Ladder {
     input: Input,
     /// Rising, distinct.
     thresholds: Vec<f64>,
-    /// The same with +∞ after them, up to a power of two and one at least: a search without
-    /// branches reads steps of halves.
-    padded: Vec<f64>,
+    search: Search,
     /// The rank of NaN for splits that send it left, and for those that send it right.
     missing: [usize; 2],
     /// Its columns stand together: all for missing left, then, where `missing` differs, all for
@@ -60,12 +60,10 @@ struct Ladder {
 #[derive(Debug)]
 struct Vocabulary {
     input: Input,
-    /// Sorted, distinct.
+    /// Distinct, short ones first: so the tables of a column's eight sets are of a size.
     sets: Vec<CategorySet>,
-    /// Codes from here on are in no set.
-    codes: usize,
-    /// For each column, the byte of each code, and last that of all codes beyond.
-    bytes: Vec<u8>,
+    /// For each column the byte of each code, and last that of all codes beyond.
+    tables: Vec<Vec<u8>>,
     first_column: usize,
 }
 
@@ -128,9 +126,8 @@ impl Ladder {
         thresholds.sort_unstable_by(f64::total_cmp);
         // By ==, so that -0 and 0 are one.
         thresholds.dedup();
-        let mut padded = thresholds.clone();
-        padded.resize((thresholds.len() + 1).next_power_of_two(), f64::INFINITY);
-        let mut ladder = Self { input, thresholds, padded, missing: [0, 0], first_column };
+        let search = Search::new(&thresholds);
+        let mut ladder = Self { input, thresholds, search, missing: [0, 0], first_column };
         ladder.missing = ladder.missing_ranks(&cuts);
         ladder
     }
@@ -178,27 +175,34 @@ impl Ladder {
 
 impl Vocabulary {
     fn new(input: Input, mut sets: Vec<CategorySet>, first_column: usize) -> Self {
-        sets.sort_unstable();
+        sets.sort_unstable_by(Self::order);
         sets.dedup();
-        let codes = 32 * sets.iter().map(|set| set.words().len()).max().unwrap_or(0);
-        let bytes = sets.chunks(8).flat_map(|eight| {
-            (0..=codes).map(|code| {
-                let bits = eight.iter().enumerate();
-                bits.fold(0, |byte, (bit, set)| {
-                    byte | u8::from(contains(set.words(), code as u32)) << bit
-                })
-            })
-        });
-        let bytes = bytes.collect();
-        Self { input, sets, codes, bytes, first_column }
+        let tables = sets.chunks(8).map(Self::table).collect();
+        Self { input, sets, tables, first_column }
+    }
+
+    fn order(one: &CategorySet, other: &CategorySet) -> Ordering {
+        let (one, other) = (one.words(), other.words());
+        one.len().cmp(&other.len()).then_with(|| one.cmp(other))
+    }
+
+    fn table(eight: &[CategorySet]) -> Vec<u8> {
+        let codes = 32 * eight.iter().map(|set| set.words().len()).max().unwrap_or(0);
+        let mut table = vec![0; codes + 1];
+        for (code, byte) in table.iter_mut().enumerate() {
+            for (bit, set) in eight.iter().enumerate() {
+                *byte |= u8::from(contains(set.words(), code as u32)) << bit;
+            }
+        }
+        table
     }
 
     fn columns(&self) -> usize {
-        self.sets.len().div_ceil(8)
+        self.tables.len()
     }
 
     fn cut(&self, set: &CategorySet) -> Cut {
-        let place = self.sets.partition_point(|known| known < set);
+        let place = self.sets.partition_point(|known| Self::order(known, set).is_lt());
         Cut::Without { column: self.first_column + place / 8, bit: 1 << (place % 8) }
     }
 }
@@ -213,43 +217,21 @@ fn byte(bin: usize) -> i8 {
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub fn fill<const ROWS: usize>(bins: &Bins, x: ArrayView2<'_, f64>, columns: &mut [[i8; ROWS]]) {
     let mut values = [0.0; ROWS];
-    let mut ranks = [0; ROWS];
     for ladder in &bins.ladders {
-        ladder.input.read(x, values.iter_mut());
-        rank_all(&ladder.padded, &values, &mut ranks);
+        ladder.input.read_column(x, &mut values);
+        let mut ranks = [0; ROWS];
+        ladder.search.ranks(&values, &mut ranks);
         let columns = &mut columns[ladder.first_column..][..ladder.columns()];
         fill_ladder(ladder, &values, &ranks, columns);
     }
     for vocabulary in &bins.vocabularies {
-        vocabulary.input.read(x, values.iter_mut());
-        for (rank, v) in ranks.iter_mut().zip(&values) {
-            *rank = (*v as u32).min(vocabulary.codes as u32);
-        }
+        vocabulary.input.read_column(x, &mut values);
         let columns = &mut columns[vocabulary.first_column..][..vocabulary.columns()];
-        for (column, bytes) in columns.iter_mut().zip(vocabulary.bytes.chunks(vocabulary.codes + 1))
-        {
-            for (slot, code) in column.iter_mut().zip(&ranks) {
-                *slot = bytes[*code as usize] as i8;
+        for (column, table) in columns.iter_mut().zip(&vocabulary.tables) {
+            let beyond = table.len() - 1;
+            for (slot, code) in column.iter_mut().zip(&values) {
+                *slot = table[(*code as usize).min(beyond)] as i8;
             }
-        }
-    }
-}
-
-/// Binary search without branches: `padded` has a power of two as length.
-#[inline(always)]
-fn rank_all<const ROWS: usize>(padded: &[f64], values: &[f64; ROWS], ranks: &mut [u32; ROWS]) {
-    let last = padded.len() - 1;
-    for (values, ranks) in values.as_chunks::<8>().0.iter().zip(ranks.as_chunks_mut::<8>().0) {
-        let mut found = [0_usize; 8];
-        let mut step = padded.len() / 2;
-        while step > 0 {
-            for (found, v) in found.iter_mut().zip(values) {
-                *found += if padded[(*found + step - 1) & last] < *v { step } else { 0 };
-            }
-            step /= 2;
-        }
-        for (rank, found) in ranks.iter_mut().zip(found) {
-            *rank = found as u32;
         }
     }
 }
@@ -263,10 +245,11 @@ fn fill_ladder<const ROWS: usize>(
 ) {
     let sides = columns.chunks_mut(ladder.columns_a_side());
     for (columns, missing) in sides.zip(ladder.missing()) {
+        let missing = *missing as u32;
         for (part, column) in columns.iter_mut().enumerate() {
             let below = (part * COLUMN_THRESHOLDS) as u32;
             for ((slot, v), rank) in column.iter_mut().zip(values).zip(ranks) {
-                let rank = if v.is_nan() { *missing as u32 } else { *rank };
+                let rank = if v.is_nan() { missing } else { *rank };
                 *slot = byte(rank.saturating_sub(below).min(255) as usize);
             }
         }

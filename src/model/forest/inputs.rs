@@ -35,16 +35,32 @@ impl Input {
         Self { feature: split.feature, reading }
     }
 
-    /// Reads the column's rows into `into`, which may be longer.
-    pub fn read<'a>(&self, x: ArrayView2<'_, f64>, into: impl Iterator<Item = &'a mut f64>) {
-        let column = x.column(self.feature);
-        let values = into.zip(column);
+    /// Reads a value of the column.
+    #[inline(always)]
+    pub fn read(&self, v: f64) -> f64 {
         match self.reading {
-            Reading::Number => values.for_each(|(slot, &v)| *slot = v),
+            Reading::Number => v,
             Reading::ZeroIsMissing => {
-                values.for_each(|(slot, &v)| *slot = if v.abs() <= ZERO { f64::NAN } else { v });
+                if v.abs() <= ZERO {
+                    f64::NAN
+                } else {
+                    v
+                }
             }
-            Reading::Category => values.for_each(|(slot, &v)| *slot = category(v)),
+            Reading::Category => category(v),
+        }
+    }
+
+    /// Reads the column's rows into `into`, which may be longer.
+    #[inline(always)]
+    pub fn read_column(&self, x: ArrayView2<'_, f64>, into: &mut [f64]) {
+        let column = x.column(self.feature);
+        match column.to_slice() {
+            Some(column) => into.iter_mut().zip(column).for_each(|(slot, v)| *slot = *v),
+            None => into.iter_mut().zip(column).for_each(|(slot, v)| *slot = *v),
+        }
+        if self.reading != Reading::Number {
+            into.iter_mut().for_each(|v| *v = self.read(*v));
         }
     }
 }
@@ -91,7 +107,8 @@ impl Inputs {
         into.clear();
         into.resize(x.nrows() * width, 0.0);
         for (place, input) in self.list.iter().enumerate() {
-            input.read(x, into.iter_mut().skip(place).step_by(width));
+            let slots = into.iter_mut().skip(place).step_by(width);
+            slots.zip(x.column(input.feature)).for_each(|(slot, v)| *slot = input.read(*v));
         }
     }
 }

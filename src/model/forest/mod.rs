@@ -4,16 +4,17 @@
 //! fastest for them, and their leaf values are added in tree order, from 0.0, in f64: the sums
 //! are those of LightGBM, bit for bit.
 
+#[cfg(test)]
+mod agreement;
 pub mod bins;
 pub mod inputs;
 pub mod link;
 pub mod nodes;
 pub mod planes;
+pub mod search;
 pub mod tree;
 
-use std::ops::Range;
-
-use ndarray::{ArrayView2, ArrayViewMut2, Axis};
+use ndarray::{ArrayView2, ArrayViewMut2, s};
 
 use crate::features::contract::Term;
 use inputs::Inputs;
@@ -22,8 +23,18 @@ use nodes::Nodes;
 use planes::{LEAVES_MAX, Planes};
 use tree::Tree;
 
-/// Rows evaluated together.
-const BLOCK: usize = 64;
+/// Rows evaluated together: the longer a block, the less it matters that each split is looked up
+/// once a block; at 256 a plane still is held in the registers of AVX2.
+const BLOCK: usize = 256;
+
+/// Rows evaluated together where fewer are left.
+const SMALL_BLOCK: usize = 64;
+
+/// As many rows are cheaper in small blocks.
+const SMALL_BLOCKS_MAX: usize = 2 * SMALL_BLOCK;
+
+/// As many rows are cheaper by walking down the trees.
+const FEW: usize = 6;
 
 /// What an importer gives: trees, and how their sum becomes an output.
 #[derive(Debug, Clone)]
@@ -53,23 +64,15 @@ pub struct Features {
 pub struct Forest {
     features: Features,
     inputs: Inputs,
+    /// Every tree, for few rows.
     nodes: Nodes,
+    /// Those trees that have few enough leaves, for many rows.
     planes: Planes,
-    /// All trees in their order, as runs of one form.
-    runs: Vec<Run>,
-    iterations: usize,
+    /// Of each tree, its place among `planes`; without one it is walked down whatever the rows.
+    places: Vec<Option<usize>>,
     outputs: usize,
     average: bool,
     link: Link,
-}
-
-/// Trees that follow each other and have the same form.
-#[derive(Debug)]
-enum Run {
-    /// Numbers of trees among all.
-    Nodes(Range<usize>),
-    /// Numbers of trees among those that are bit-planes.
-    Planes(Range<usize>),
 }
 
 /// A worker's buffers for one block of rows.
@@ -77,45 +80,35 @@ enum Run {
 pub struct Scratch {
     /// Rows × inputs, row-major.
     rows: Vec<f64>,
-    /// The columns of bins.
-    columns: Vec<[i8; BLOCK]>,
-    /// One for each output.
-    sums: Vec<[f64; BLOCK]>,
+    /// Columns of bins × rows of a block.
+    columns: Vec<i8>,
+    /// Outputs × rows of a block.
+    sums: Vec<f64>,
 }
 
 impl Forest {
     pub fn new(ensemble: Ensemble) -> Self {
-        Self::with_planes(ensemble, |tree| tree.leaves().len() <= LEAVES_MAX)
+        let fits = |tree: &&Tree| tree.leaves().len() <= LEAVES_MAX;
+        let planes = Planes::new(ensemble.trees.iter().filter(fits));
+        match planes {
+            Some(planes) => Self::with_planes(ensemble, planes, fits),
+            None => Self::of_nodes(ensemble),
+        }
     }
 
     /// All trees as nodes: what tests and benches compare with.
     pub fn of_nodes(ensemble: Ensemble) -> Self {
-        Self::with_planes(ensemble, |_| false)
+        Self::with_planes(ensemble, Planes::default(), |_| false)
     }
 
-    fn with_planes(ensemble: Ensemble, fits: impl Fn(&Tree) -> bool) -> Self {
+    /// `planes` holds the trees that `fits`.
+    fn with_planes(ensemble: Ensemble, planes: Planes, fits: impl Fn(&&Tree) -> bool) -> Self {
         let Ensemble { features, trees, outputs, average, link } = ensemble;
-        let mut flat = Vec::new();
-        let mut runs: Vec<Run> = Vec::new();
-        for (number, tree) in trees.iter().enumerate() {
-            if fits(tree) {
-                flat.push((tree, number % outputs));
-                match runs.last_mut() {
-                    Some(Run::Planes(run)) => run.end += 1,
-                    _ => runs.push(Run::Planes(flat.len() - 1..flat.len())),
-                }
-            } else {
-                match runs.last_mut() {
-                    Some(Run::Nodes(run)) => run.end += 1,
-                    _ => runs.push(Run::Nodes(number..number + 1)),
-                }
-            }
-        }
+        let mut place = 0..;
+        let places = trees.iter().map(|tree| fits(&tree).then(|| place.next()).flatten()).collect();
         let inputs = Inputs::of(&trees);
         let nodes = Nodes::new(&trees, &inputs);
-        let planes = Planes::new(&flat);
-        let iterations = trees.len() / outputs;
-        Self { features, inputs, nodes, planes, runs, iterations, outputs, average, link }
+        Self { features, inputs, nodes, planes, places, outputs, average, link }
     }
 
     pub fn features(&self) -> &Features {
@@ -134,9 +127,10 @@ impl Forest {
         mut out: ArrayViewMut2<'_, f64>,
     ) {
         self.predict_raw(x, scratch, out.view_mut());
+        let iterations = self.places.len() / self.outputs;
         for mut row in out.rows_mut() {
             if self.average {
-                row /= self.iterations as f64;
+                row /= iterations as f64;
             }
             let row = row.as_slice_mut().expect("`out` is row-major");
             self.link.apply(row);
@@ -152,36 +146,73 @@ impl Forest {
     ) {
         assert_eq!(x.ncols(), self.features.names.len(), "columns of the matrix");
         assert_eq!(out.dim(), (x.nrows(), self.outputs), "shape of the output");
-        let blocks = x.axis_chunks_iter(Axis(0), BLOCK);
-        for (x, mut out) in blocks.zip(out.axis_chunks_iter_mut(Axis(0), BLOCK)) {
-            self.sum_block(x, scratch);
-            for (mut column, sums) in out.columns_mut().into_iter().zip(&scratch.sums) {
-                column.iter_mut().zip(sums).for_each(|(slot, sum)| *slot = *sum);
+        let mut first = 0;
+        while first < x.nrows() {
+            let left = x.nrows() - first;
+            let rows = left.min(if left > SMALL_BLOCKS_MAX { BLOCK } else { SMALL_BLOCK });
+            let block = s![first..first + rows, ..];
+            let (x, out) = (x.slice(block), out.slice_mut(block));
+            if rows <= FEW {
+                self.score_few(x, scratch, out);
+            } else if rows <= SMALL_BLOCK {
+                self.score_block::<SMALL_BLOCK>(x, scratch, out);
+            } else {
+                self.score_block::<BLOCK>(x, scratch, out);
             }
+            first += rows;
         }
     }
 
-    fn sum_block(&self, x: ArrayView2<'_, f64>, scratch: &mut Scratch) {
-        scratch.sums.clear();
-        scratch.sums.resize(self.outputs, [0.0; BLOCK]);
-        if self.runs.iter().any(|run| matches!(run, Run::Nodes(_))) {
-            self.inputs.read_rows(x, &mut scratch.rows);
+    fn score_few(
+        &self,
+        x: ArrayView2<'_, f64>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut2<'_, f64>,
+    ) {
+        let Scratch { rows, sums, .. } = scratch;
+        self.inputs.read_rows(x, rows);
+        let sums = cleared::<FEW>(sums, self.outputs);
+        for tree in 0..self.places.len() {
+            self.nodes.add(tree, rows, &mut sums[tree % self.outputs][..x.nrows()]);
         }
-        scratch.columns.resize(self.planes.bins().columns(), [0; BLOCK]);
-        bins::fill(self.planes.bins(), x, &mut scratch.columns);
-        for run in &self.runs {
-            match run {
-                Run::Nodes(trees) => {
-                    for tree in trees.clone() {
-                        let sums = &mut scratch.sums[tree % self.outputs][..x.nrows()];
-                        self.nodes.add(tree, &scratch.rows, sums);
-                    }
-                }
-                Run::Planes(trees) => {
-                    let (columns, sums) = (&scratch.columns, &mut scratch.sums);
-                    planes::add(&self.planes, trees.clone(), columns, sums);
-                }
+        write(sums, out);
+    }
+
+    /// Scores `ROWS` rows at most; those that a block lacks are computed and ignored.
+    fn score_block<const ROWS: usize>(
+        &self,
+        x: ArrayView2<'_, f64>,
+        scratch: &mut Scratch,
+        out: ArrayViewMut2<'_, f64>,
+    ) {
+        let Scratch { rows, columns, sums } = scratch;
+        if self.places.contains(&None) {
+            self.inputs.read_rows(x, rows);
+        }
+        columns.resize(self.planes.bins().columns() * ROWS, 0);
+        let columns = columns.as_chunks_mut::<ROWS>().0;
+        bins::fill(self.planes.bins(), x, columns);
+        let sums = cleared::<ROWS>(sums, self.outputs);
+        for (tree, place) in self.places.iter().enumerate() {
+            let sums = &mut sums[tree % self.outputs];
+            match place {
+                Some(place) => planes::add(&self.planes, *place, columns, sums),
+                None => self.nodes.add(tree, rows, &mut sums[..x.nrows()]),
             }
         }
+        write(sums, out);
+    }
+}
+
+/// A block's sums: for each output, a zero a row.
+fn cleared<const ROWS: usize>(sums: &mut Vec<f64>, outputs: usize) -> &mut [[f64; ROWS]] {
+    sums.clear();
+    sums.resize(outputs * ROWS, 0.0);
+    sums.as_chunks_mut().0
+}
+
+fn write<const ROWS: usize>(sums: &[[f64; ROWS]], mut out: ArrayViewMut2<'_, f64>) {
+    for (mut column, sums) in out.columns_mut().into_iter().zip(sums) {
+        column.iter_mut().zip(sums).for_each(|(slot, sum)| *slot = *sum);
     }
 }

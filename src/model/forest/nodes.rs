@@ -103,15 +103,6 @@ impl Nodes {
         Node { value, next: next as u32, bits: input | kind }
     }
 
-    /// The leaf value of tree number `tree` for one row of [`Inputs::read_rows`].
-    pub fn walk(&self, tree: usize, row: &[f64]) -> f64 {
-        let mut node = &self.nodes[self.roots[tree] as usize];
-        while !node.is(LEAF) {
-            node = &self.nodes[self.step(node, row) as usize];
-        }
-        node.value
-    }
-
     /// Adds to each row's sum the leaf value of tree number `tree`. `rows` is as many rows of
     /// [`Inputs::read_rows`] as there are sums.
     pub fn add(&self, tree: usize, rows: &[f64], sums: &mut [f64]) {

@@ -14,10 +14,10 @@ use super::bins::{Bins, Cut};
 use super::tree::{Child, Tree};
 
 /// Leaves that fit eight planes.
-pub const LEAVES_MAX: usize = 64;
+pub const LEAVES_MAX: usize = 256;
 
 /// Some trees of an ensemble, in their order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Planes {
     bins: Bins,
     trees: Vec<PlaneTree>,
@@ -33,8 +33,6 @@ pub struct Planes {
 struct PlaneTree {
     planes: Range<usize>,
     first_leaf: usize,
-    /// What its values are added to.
-    output: usize,
 }
 
 /// The splits that strike off some of leaves 8 · number to 8 · number + 7.
@@ -62,30 +60,27 @@ struct Lookup {
 }
 
 impl Planes {
-    /// The form takes trees of at most [`LEAVES_MAX`] leaves whose splits need no more columns
-    /// than a `u16` can name. `trees` come with the number of the output they add to.
-    pub fn new(trees: &[(&Tree, usize)]) -> Self {
-        let splits = trees.iter().flat_map(|(tree, _)| tree.splits());
-        let mut all = Self {
-            bins: Bins::of(splits),
-            trees: Vec::new(),
-            planes: Vec::new(),
-            compares: Vec::new(),
-            lookups: Vec::new(),
-            leaves: Vec::new(),
-        };
-        for (tree, output) in trees {
-            all.push(tree, *output);
+    /// `None` if the splits of these trees need more columns than a `u16` can name. The trees
+    /// have at most [`LEAVES_MAX`] leaves.
+    pub fn new<'a>(trees: impl Iterator<Item = &'a Tree> + Clone) -> Option<Self> {
+        let bins = Bins::of(trees.clone().flat_map(Tree::splits));
+        if bins.columns() > usize::from(u16::MAX) {
+            return None;
         }
+        let mut all = Self { bins, ..Self::default() };
+        for tree in trees {
+            all.push(tree);
+        }
+        // Whichever leaf a tree begins with, a whole table of them follows.
         all.leaves.extend([0.0; LEAVES_MAX]);
-        all
+        Some(all)
     }
 
     pub fn bins(&self) -> &Bins {
         &self.bins
     }
 
-    fn push(&mut self, tree: &Tree, output: usize) {
+    fn push(&mut self, tree: &Tree) {
         let order = LeafOrder::of(tree);
         let first_leaf = self.leaves.len();
         self.leaves.extend(order.leaves.iter().map(|leaf| tree.leaves()[*leaf]));
@@ -113,7 +108,7 @@ impl Planes {
             });
         }
         let planes = first_plane..self.planes.len();
-        self.trees.push(PlaneTree { planes, first_leaf, output });
+        self.trees.push(PlaneTree { planes, first_leaf });
     }
 }
 
@@ -151,22 +146,21 @@ impl LeafOrder {
     }
 }
 
-/// Adds to the sums of each output the leaf values of `trees`, in their order. `columns` are
-/// those that [`fill`](super::bins::fill) gives; `sums` are one for each output.
+/// Adds to each row's sum its leaf value of the tree at `place`. `columns` are those that
+/// [`fill`](super::bins::fill) gives.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub fn add<const ROWS: usize>(
     planes: &Planes,
-    trees: Range<usize>,
+    place: usize,
     columns: &[[i8; ROWS]],
-    sums: &mut [[f64; ROWS]],
+    sums: &mut [f64; ROWS],
 ) {
-    for tree in &planes.trees[trees] {
-        let exits = exit_leaves(planes, tree, columns);
-        let leaves = &planes.leaves[tree.first_leaf..];
-        let Some(leaves) = leaves.first_chunk::<LEAVES_MAX>() else { unreachable!() };
-        for (sum, exit) in sums[tree.output].iter_mut().zip(exits) {
-            *sum += leaves[exit as usize % LEAVES_MAX];
-        }
+    let tree = &planes.trees[place];
+    let exits = exit_leaves(planes, tree, columns);
+    let leaves = planes.leaves[tree.first_leaf..].first_chunk::<LEAVES_MAX>();
+    let leaves = leaves.expect("a table of leaves follows each tree's first");
+    for (sum, exit) in sums.iter_mut().zip(exits) {
+        *sum += leaves[usize::from(exit)];
     }
 }
 
@@ -182,22 +176,22 @@ fn exit_leaves<const ROWS: usize>(
     let mut leaf = [0_u8; ROWS];
     for plane in &planes.planes[tree.planes.clone()] {
         let mut left = [0xff_u8; ROWS];
-        for op in &planes.compares[plane.compares.clone()] {
-            let column = &columns[op.column as usize];
-            for (left, bin) in left.iter_mut().zip(column) {
-                *left &= if *bin > op.bin { op.keep } else { 0xff };
+        for &Compare { column, bin, keep } in &planes.compares[plane.compares.clone()] {
+            for (left, byte) in left.iter_mut().zip(&columns[column as usize]) {
+                *left &= if *byte > bin { keep } else { 0xff };
             }
         }
-        for op in &planes.lookups[plane.lookups.clone()] {
-            let column = &columns[op.column as usize];
-            for (left, byte) in left.iter_mut().zip(column) {
-                *left &= if *byte as u8 & op.bit == 0 { op.keep } else { 0xff };
+        for &Lookup { column, bit, keep } in &planes.lookups[plane.lookups.clone()] {
+            for (left, byte) in left.iter_mut().zip(&columns[column as usize]) {
+                *left &= if *byte as u8 & bit == 0 { keep } else { 0xff };
             }
         }
-        for row in 0..ROWS {
-            let any = left[row] != 0;
-            first[row] = if any { left[row] } else { first[row] };
-            leaf[row] = if any { 8 * plane.number } else { leaf[row] };
+        let base = 8 * plane.number;
+        for (leaf, left) in leaf.iter_mut().zip(&left) {
+            *leaf = if *left != 0 { base } else { *leaf };
+        }
+        for (first, left) in first.iter_mut().zip(&left) {
+            *first = if *left != 0 { *left } else { *first };
         }
     }
     for (bits, leaf) in first.iter().zip(&mut leaf) {

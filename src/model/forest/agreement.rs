@@ -1,0 +1,183 @@
+//! All forms of a tree give the same sums, bit for bit: those of a plain walk that reads like the
+//! definition of [`Test`]. Rows are of the kinds that part good engines from wrong ones.
+
+use ndarray::{Array2, ShapeBuilder, s};
+use proptest::prelude::*;
+
+use super::link::Link;
+use super::tree::{CategorySet, Child, Side, Split, Test, Tree, ZERO, contains};
+use super::{Ensemble, Features, Forest, Scratch};
+
+const FEATURES: usize = 4;
+
+/// Values where comparisons go wrong, when they do.
+const EDGES: [f64; 16] = [
+    0.0,
+    -0.0,
+    5e-324,
+    -5e-324,
+    ZERO,
+    -ZERO,
+    1.1e-35,
+    -1.1e-35,
+    1.0,
+    31.5,
+    32.0,
+    -1.0,
+    1e300,
+    f64::MAX,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+];
+
+/// A split, and which leaf it takes the place of, as a fraction of the leaves there are.
+type Growth = (f64, usize, Test);
+
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![prop::sample::select(&EDGES[..]), -4.0..4.0, (-40_i32..40).prop_map(f64::from)]
+}
+
+fn value() -> impl Strategy<Value = f64> {
+    let near = |v: f64| prop::sample::select(vec![v, v.next_up(), v.next_down()]);
+    prop_oneof![1 => Just(f64::NAN), 9 => number().prop_flat_map(near)]
+}
+
+fn test() -> impl Strategy<Value = Test> {
+    let side = prop::sample::select(vec![Side::Left, Side::Right]);
+    let test = (number(), side, prop::bool::weighted(0.2)).prop_map(
+        |(threshold, missing, zero_is_missing)| Test::Number {
+            threshold,
+            missing,
+            zero_is_missing,
+        },
+    );
+    let set = prop::collection::vec(any::<u32>(), 0..3).prop_map(CategorySet::new);
+    prop_oneof![3 => test, 1 => set.prop_map(Test::Category)]
+}
+
+fn tree(splits_max: usize) -> impl Strategy<Value = Tree> {
+    let growth = prop::collection::vec((0.0..1.0, 0..FEATURES, test()), 0..=splits_max);
+    (growth, any::<u32>()).prop_map(|(growth, seed)| grow(growth, seed))
+}
+
+/// Split k takes the place of a leaf, keeps its number on the left and makes leaf k + 1 on the
+/// right: so a trainer grows them.
+fn grow(growth: Vec<Growth>, seed: u32) -> Tree {
+    let mut splits: Vec<Split> = Vec::new();
+    for (number, (place, feature, test)) in growth.into_iter().enumerate() {
+        let leaf = Child::Leaf((place * (number + 1) as f64) as usize);
+        for above in &mut splits {
+            for child in [&mut above.left, &mut above.right] {
+                if *child == leaf {
+                    *child = Child::Split(number);
+                }
+            }
+        }
+        splits.push(Split { feature, test, left: leaf, right: Child::Leaf(number + 1) });
+    }
+    let value = |leaf| 1.0 / (f64::from(seed) + 0.1 + f64::from(leaf));
+    let leaves = (0..=splits.len() as u32).map(value).collect();
+    Tree::new(splits, leaves, FEATURES).unwrap()
+}
+
+fn ensemble(trees: Vec<Tree>, outputs: usize) -> Ensemble {
+    let names = (0..FEATURES).map(|feature| format!("f{feature}")).collect();
+    let features = Features { names, categorical: Vec::new(), vocabularies: Vec::new() };
+    Ensemble { features, trees, outputs, average: false, link: Link::Identity }
+}
+
+/// The value of the leaf that a row reaches.
+fn walk(tree: &Tree, row: &[f64]) -> f64 {
+    let mut child = tree.root();
+    loop {
+        match child {
+            Child::Leaf(leaf) => return tree.leaves()[leaf],
+            Child::Split(split) => {
+                let split = &tree.splits()[split];
+                child = match goes(&split.test, row[split.feature]) {
+                    Side::Left => split.left,
+                    Side::Right => split.right,
+                };
+            }
+        }
+    }
+}
+
+fn goes(test: &Test, v: f64) -> Side {
+    let left = match test {
+        Test::Number { missing, .. } if v.is_nan() => return *missing,
+        Test::Number { missing, zero_is_missing: true, .. } if v.abs() <= ZERO => return *missing,
+        Test::Number { threshold, .. } => v <= *threshold,
+        Test::Category(set) => {
+            v > -1.0 && v < 2_147_483_648.0 && contains(set.words(), v.trunc() as u32)
+        }
+    };
+    if left { Side::Left } else { Side::Right }
+}
+
+/// Scores the rows in every form and compares. The matrix is the middle of a larger one.
+fn check(trees: Vec<Tree>, outputs: usize, rows: &[[f64; FEATURES]]) {
+    let whole = Array2::from_shape_fn((rows.len() + 5, FEATURES).f(), |(row, feature)| {
+        row.checked_sub(2).and_then(|row| rows.get(row)).map_or(f64::NAN, |row| row[feature])
+    });
+    let x = whole.slice(s![2..2 + rows.len(), ..]);
+    let mut expected = Array2::<f64>::zeros((rows.len(), outputs));
+    for (row, mut sums) in rows.iter().zip(expected.rows_mut()) {
+        for (number, tree) in trees.iter().enumerate() {
+            sums[number % outputs] += walk(tree, row);
+        }
+    }
+    let mut scratch = Scratch::default();
+    let ensemble = ensemble(trees, outputs);
+    for forest in [Forest::of_nodes(ensemble.clone()), Forest::new(ensemble)] {
+        let mut out = Array2::from_elem((rows.len(), outputs), f64::NAN);
+        forest.predict_raw(x, &mut scratch, out.view_mut());
+        for (row, (ours, theirs)) in out.iter().zip(&expected).enumerate() {
+            assert_eq!(ours.to_bits(), theirs.to_bits(), "row {}", row / outputs);
+        }
+    }
+}
+
+fn rows(count: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<[f64; 4]>> {
+    prop::collection::vec([value(), value(), value(), value()], count)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn forms_agree(
+        trees in prop::collection::vec(tree(40), 1..8),
+        outputs in 1_usize..4,
+        rows in rows(0..340),
+    ) {
+        check(trees, outputs, &rows);
+    }
+
+    #[test]
+    fn forms_agree_on_trees_beside_those_too_large_for_planes(
+        large in tree(400),
+        trees in prop::collection::vec(tree(300), 1..3),
+        rows in rows(100),
+    ) {
+        check([vec![large], trees].concat(), 1, &rows);
+    }
+}
+
+#[test]
+fn a_feature_with_more_thresholds_than_a_byte_counts_has_several_columns() {
+    let test = |threshold: usize, missing| Test::Number {
+        threshold: threshold as f64,
+        missing,
+        zero_is_missing: false,
+    };
+    let tree = |first: usize| {
+        let side = if first.is_multiple_of(2) { Side::Left } else { Side::Right };
+        // A chain to the right: every threshold decides for some row.
+        let growth = (0..200).map(|k| (0.999, 0, test(first + 5 * k, side)));
+        grow(growth.collect(), first as u32)
+    };
+    let rows: Vec<_> = (-2..1003).map(|v| [f64::from(v), 0.0, 0.0, 0.0]).collect();
+    check((0..5).map(tree).collect(), 1, &rows);
+    check((0..5).map(tree).collect(), 1, &[[f64::NAN; 4]; 9]);
+}
