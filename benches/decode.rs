@@ -17,7 +17,7 @@ static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
 const EVENT: &[u8] = br#"{"id":"UA1545-2013-01-01","scheduled":"2013-01-01T05:15:00-05:00","carrier":"UA","flight":1545,"origin":"EWR","dest":"IAH","distance":1400,"departure":{"delay":2.0,"gate":"C71"},"weather":{"temp":39.02,"dewp":28.04,"humid":64.43,"wind_dir":260,"wind_speed":12.65858,"precip":0.0,"pressure":1011.9,"visib":10.0},"plane":{"year":1999,"seats":149,"engines":2}}"#;
 
 /// Rows of a tile.
-const ROWS: usize = 1024;
+const ROWS: usize = 1000;
 
 fn main() {
     println!("an event of {} bytes, {} features", EVENT.len(), contract().len());
