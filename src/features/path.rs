@@ -69,6 +69,9 @@ pub struct Place {
     pub parts: Vec<(usize, Part)>,
     /// The captures of the value here.
     pub captures: Vec<usize>,
+    /// One of 64, by which a place is remembered as visited. Places that share one only cost
+    /// each other time.
+    pub bit: u64,
     /// All columns and captures of the places below.
     pub columns_below: Vec<usize>,
     pub captures_below: Vec<usize>,
@@ -138,7 +141,8 @@ impl Tree {
     }
 
     pub fn freeze(mut self) -> Vec<Place> {
-        for (place, steps) in self.places.iter_mut().zip(self.steps) {
+        for (number, (place, steps)) in self.places.iter_mut().zip(self.steps).enumerate() {
+            place.bit = 1 << (number % 64);
             place.elements =
                 steps.iter().filter_map(|(step, &to)| Some((index(step)?, to))).collect();
             place.elements.sort_unstable();

@@ -80,17 +80,28 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// The number that stands for `found`.
-    ///
-    /// # Errors
-    /// [`Reason::WrongKind`], or [`Reason::UnknownCategory`] where the contract says `reject`.
-    pub fn read(&self, found: Found<'_>) -> Result<f64, Fault> {
+    /// The number that stands for `found`; `None` if the feature cannot hold it.
+    pub fn read(&self, found: Found<'_>) -> Option<f64> {
         match (self, found) {
-            (Self::Number, Found::Number(number)) => Ok(number),
-            (Self::Number, other) => Err(Fault::wrong_kind("a number", other.kind())),
-            (Self::Boolean, Found::Boolean(boolean)) => Ok(f64::from(u8::from(boolean))),
-            (Self::Boolean, other) => Err(Fault::wrong_kind("a boolean", other.kind())),
+            (Self::Number, Found::Number(number)) => Some(number),
+            (Self::Boolean, Found::Boolean(boolean)) => Some(f64::from(u8::from(boolean))),
             (Self::Category(vocabulary), found) => vocabulary.code(found),
+            (Self::Number | Self::Boolean, _) => None,
+        }
+    }
+
+    /// Why `found` could not be read.
+    pub fn fault(&self, found: Found<'_>) -> Fault {
+        match (self, found) {
+            (Self::Number, _) => Fault::wrong_kind("a number", found.kind()),
+            (Self::Boolean, _) => Fault::wrong_kind("a boolean", found.kind()),
+            (Self::Category(_), Found::Array | Found::Object) => {
+                Fault::wrong_kind("a string, a number or a boolean", found.kind())
+            }
+            (Self::Category(_), _) => Fault {
+                reason: Reason::UnknownCategory,
+                what: format!("{found} is not in the vocabulary"),
+            },
         }
     }
 }
@@ -129,20 +140,14 @@ impl Vocabulary {
         Self { texts: texts.into_iter().collect(), numbers, booleans, unknown }
     }
 
-    fn code(&self, found: Found<'_>) -> Result<f64, Fault> {
+    fn code(&self, found: Found<'_>) -> Option<f64> {
         let code = match found {
             Found::Text(text) => self.texts.get(text).map(|code| code as f64),
             Found::Boolean(boolean) => self.booleans[usize::from(boolean)],
             Found::Number(number) => self.number_code(number + 0.0),
-            Found::Array | Found::Object => {
-                let expected = "a string, a number or a boolean";
-                return Err(Fault::wrong_kind(expected, found.kind()));
-            }
+            Found::Array | Found::Object => return None,
         };
-        code.or(self.unknown).ok_or_else(|| Fault {
-            reason: Reason::UnknownCategory,
-            what: format!("{found} is not in the vocabulary"),
-        })
+        code.or(self.unknown)
     }
 
     fn number_code(&self, number: f64) -> Option<f64> {

@@ -27,6 +27,8 @@ pub struct Walk<'a> {
     /// By column. A key that is repeated may still heal one, and the text may still turn out to
     /// be no JSON, so that none ends the reading.
     pub faults: BTreeMap<usize, Fault>,
+    /// The bits of the places whose value has been read.
+    pub seen: u64,
 }
 
 impl<'a> Walk<'a> {
@@ -35,60 +37,78 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// The event is not one JSON document; faults of features are in `faults`.
     pub fn read(&mut self) -> serde_json::Result<()> {
-        let mut json = serde_json::Deserializer::from_str(self.event);
         let place = &self.places[0];
+        self.row.iter_mut().zip(self.blank).for_each(|(cell, &blank)| *cell = blank);
+        self.spans.fill(None);
         for &capture in &place.captures {
             self.spans[capture] = Some(Span::of_document(self.event));
         }
+        let mut json = serde_json::Deserializer::from_str(self.event);
         json.deserialize_any(At { walk: self, place })?;
         json.end()
     }
 
-    /// Empties all that stands below a place, before its value is read.
+    /// Notes that a place's value is being read; if it is not the first, all that was found below
+    /// the place is forgotten.
+    fn enter(&mut self, place: &Place) {
+        if self.seen & place.bit != 0 {
+            self.forget_below(place);
+        }
+        self.seen |= place.bit;
+    }
+
+    #[cold]
     fn forget_below(&mut self, place: &Place) {
         for &column in &place.columns_below {
-            self.write(column, Ok(self.blank[column]));
+            self.write(column, self.blank[column]);
         }
         for &capture in &place.captures_below {
             self.spans[capture] = None;
         }
     }
 
-    fn write(&mut self, column: usize, value: Result<f64, Fault>) {
-        match value {
-            Ok(number) => {
-                self.row[column] = number;
-                if !self.faults.is_empty() {
-                    self.faults.remove(&column);
-                }
-            }
-            Err(fault) => {
-                self.row[column] = f64::NAN;
-                self.faults.insert(column, fault);
-            }
+    #[inline]
+    fn write(&mut self, column: usize, number: f64) {
+        self.row[column] = number;
+        if !self.faults.is_empty() {
+            self.faults.remove(&column);
         }
+    }
+
+    #[cold]
+    fn fail(&mut self, column: usize, fault: Fault) {
+        self.row[column] = f64::NAN;
+        self.faults.insert(column, fault);
     }
 
     fn write_null(&mut self, place: &Place) {
         for column in place.columns() {
-            self.write(column, Ok(self.blank[column]));
+            self.write(column, self.blank[column]);
         }
     }
 
     fn write_found(&mut self, place: &Place, found: Found<'_>) {
         for (column, reader) in &place.readers {
-            self.write(*column, reader.read(found));
+            match reader.read(found) {
+                Some(number) => self.write(*column, number),
+                None => self.fail(*column, reader.fault(found)),
+            }
         }
-        if place.parts.is_empty() {
-            return;
+        if !place.parts.is_empty() {
+            self.write_timestamp(place, found);
         }
+    }
+
+    fn write_timestamp(&mut self, place: &Place, found: Found<'_>) {
         let timestamp = match found {
             Found::Text(text) => Timestamp::parse(text),
             _ => None,
         };
         for &(column, part) in &place.parts {
-            let number = timestamp.as_ref().and_then(|timestamp| timestamp.part(part));
-            self.write(column, number.ok_or_else(|| Fault::no_timestamp(found)));
+            match timestamp.as_ref().and_then(|timestamp| timestamp.part(part)) {
+                Some(number) => self.write(column, number),
+                None => self.fail(column, Fault::no_timestamp(found)),
+            }
         }
     }
 }
@@ -101,7 +121,7 @@ struct At<'w, 'a> {
 
 impl At<'_, '_> {
     fn scalar(self, found: Found<'_>) {
-        self.walk.forget_below(self.place);
+        self.walk.enter(self.place);
         self.walk.write_found(self.place, found);
     }
 }
@@ -142,7 +162,7 @@ impl<'de> Visitor<'de> for At<'_, '_> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.walk.forget_below(self.place);
+        self.walk.enter(self.place);
         self.walk.write_null(self.place);
         Ok(())
     }
@@ -174,7 +194,7 @@ impl<'de> Visitor<'de> for At<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
         let Self { walk, place } = self;
-        walk.forget_below(place);
+        walk.enter(place);
         walk.write_found(place, Found::Array);
         let mut wanted = place.elements.iter().copied().peekable();
         for index in 0.. {
@@ -194,7 +214,7 @@ impl<'de> Visitor<'de> for At<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
         let Self { walk, place } = self;
-        walk.forget_below(place);
+        walk.enter(place);
         walk.write_found(place, Found::Object);
         while let Some(member) = object.next_key_seed(Key(&place.members))? {
             match member {

@@ -1,0 +1,69 @@
+//! Latency at 1,000 events a second, exactly once: from the event's timestamp, taken as it is
+//! published, to the moment a read_committed reader has the prediction.
+
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use foretell::bus::admin;
+use foretell::bus::publish::Publisher;
+use foretell::bus::tail::{Step, Tail};
+use hdrhistogram::Histogram;
+
+use crate::stage::{PARTITIONS, Stage};
+
+const RATE: u64 = 1_000;
+/// Events before the measured ones: joins, first connections, caches.
+const WARM_UP: u64 = 5_000;
+const EVENTS: u64 = 30_000;
+
+pub fn measure(stage: &Stage) -> anyhow::Result<()> {
+    let name = format!("latency-{}", std::process::id());
+    let events = format!("topics.events={name}-events");
+    let config = stage.config(&name, &[&events])?;
+    admin::create_topics(&config.kafka, &config.topics, PARTITIONS, 1)?;
+    let mut child = stage.start_foretell(&name, &[events, "run.workers=1".into()])?;
+    let measured = run(stage, &config);
+    let _ = Command::new("kill").arg(child.id().to_string()).status();
+    let _ = child.wait();
+    let histogram = measured?;
+    println!(
+        "latency at {RATE} events/s, exactly once: p50 {} ms, p99 {} ms, max {} ms (goal: 30, 60)",
+        histogram.value_at_quantile(0.5),
+        histogram.value_at_quantile(0.99),
+        histogram.max()
+    );
+    Ok(())
+}
+
+fn run(stage: &Stage, config: &foretell::config::Config) -> anyhow::Result<Histogram<u64>> {
+    let publisher = Publisher::new(&config.kafka)?;
+    let mut tail = Tail::open(&config.kafka, &config.topics.predictions)?;
+    let mut histogram = Histogram::new(3)?;
+    let began = Instant::now();
+    let (mut sent, mut read) = (0, 0);
+    let deadline = began + Duration::from_secs((WARM_UP + EVENTS) / RATE + 60);
+    while read < WARM_UP + EVENTS {
+        anyhow::ensure!(Instant::now() < deadline, "{read} predictions of {sent} events");
+        let due = (began.elapsed().as_micros() as u64 * RATE / 1_000_000).min(WARM_UP + EVENTS);
+        while sent < due {
+            let flight = &stage.flights[sent as usize % stage.flights.len()];
+            publisher.send(&config.topics.events, Some(&sent.to_be_bytes()), flight.as_bytes())?;
+            sent += 1;
+        }
+        publisher.poll();
+        while let Step::Record(record) = tail.next(Duration::from_millis(1))? {
+            read += 1;
+            let published = record.timestamp_ms.unwrap_or_default();
+            let latency = (now_ms() - published).max(0) as u64;
+            if read > WARM_UP {
+                histogram.record(latency)?;
+            }
+        }
+    }
+    Ok(histogram)
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
