@@ -35,6 +35,11 @@ impl Input {
         Self { feature: split.feature, reading }
     }
 
+    /// A column whose values are read as they are.
+    pub fn number(feature: usize) -> Self {
+        Self { feature, reading: Reading::Number }
+    }
+
     /// Reads a value of the column.
     #[inline(always)]
     pub fn read(&self, v: f64) -> f64 {
@@ -78,20 +83,17 @@ pub struct Inputs {
 
 impl Inputs {
     pub fn of(trees: &[Tree]) -> Self {
-        let mut list: Vec<Input> =
-            trees.iter().flat_map(|tree| tree.splits().iter().map(Input::of)).collect();
+        let splits = trees.iter().flat_map(Tree::splits).map(Input::of);
+        let terms = trees.iter().flat_map(Tree::linear).flat_map(|linear| &linear.terms);
+        let terms = terms.map(|term| Input::number(term.feature));
+        let mut list: Vec<Input> = splits.chain(terms).collect();
         list.sort_unstable();
         list.dedup();
         Self { list }
     }
 
-    pub fn list(&self) -> &[Input] {
-        &self.list
-    }
-
-    /// The place in the list of what `split` reads, which must be a split of these trees.
-    pub fn index(&self, split: &Split) -> usize {
-        let wanted = Input::of(split);
+    /// The place in the list of an input, which must be one of these trees'.
+    pub fn place(&self, wanted: Input) -> usize {
         self.list.partition_point(|input| *input < wanted)
     }
 

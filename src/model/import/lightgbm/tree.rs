@@ -1,6 +1,8 @@
 //! One `Tree=` block, brought into the neutral form.
 
-use crate::model::forest::tree::{CategorySet, Child, Fault, Side, Split, Test, Tree, ZERO};
+use crate::model::forest::tree::{
+    CategorySet, Child, Fault, Linear, Side, Split, Term, Test, Tree, ZERO,
+};
 use crate::model::import::ImportError;
 
 use super::section::{Lines, Section};
@@ -47,11 +49,14 @@ fn read_block(lines: &mut Lines<'_>, index: usize, features: usize) -> Result<Tr
     }
     let block = Section::read(lines, &KEYS, &REQUIRED)?;
     let leaves = leaf_values(&block)?;
-    if block.optional("is_linear").is_some_and(|field| field.value != "0") {
-        refuse_linear(&block, leaves.len())?;
-    }
+    let linear = linear(&block, leaves.len(), features)?;
     let splits = splits(&block, leaves.len())?;
-    Tree::new(splits, leaves, features).map_err(|fault| named(&block, fault, features))
+    let tree = Tree::new(splits, leaves, features);
+    let tree = tree.map_err(|fault| named(&block, fault, features))?;
+    Ok(match linear {
+        Some(linear) => tree.with_linear(linear),
+        None => tree,
+    })
 }
 
 fn leaf_values(block: &Section<'_>) -> Result<Vec<f64>, ImportError> {
@@ -59,24 +64,57 @@ fn leaf_values(block: &Section<'_>) -> Result<Vec<f64>, ImportError> {
     if count == 0 {
         return Err(block.field("num_leaves")?.error("num_leaves=0: a tree has a leaf at least"));
     }
-    let leaves: Vec<f64> = block.list("leaf_value", count, &format!("num_leaves={count}"))?;
-    match leaves.iter().find(|value| !value.is_finite()) {
-        Some(value) => Err(block.field("leaf_value")?.error(format!("a `leaf_value` is {value}"))),
-        None => Ok(leaves),
+    finite(block, "leaf_value", count, &format!("num_leaves={count}"))
+}
+
+/// A list whose numbers must be finite.
+fn finite(
+    block: &Section<'_>,
+    key: &str,
+    count: usize,
+    because: &str,
+) -> Result<Vec<f64>, ImportError> {
+    let values: Vec<f64> = block.list(key, count, because)?;
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(block.field(key)?.error(format!("a `{key}` is {value}"))),
+        None => Ok(values),
     }
 }
 
-/// Leaves that hold a linear model (`linear_tree=1`) are not evaluated yet. Their counts are
-/// checked first, so that a broken file is called broken.
-fn refuse_linear(block: &Section<'_>, leaves: usize) -> Result<(), ImportError> {
-    let counts: Vec<usize> = block.list("num_features", leaves, &format!("num_leaves={leaves}"))?;
+/// The functions of the leaves, where `linear_tree=1` made them: the terms of all leaves end to
+/// end, `num_features` of them a leaf.
+fn linear(
+    block: &Section<'_>,
+    leaves: usize,
+    features: usize,
+) -> Result<Option<Vec<Linear>>, ImportError> {
+    if block.optional("is_linear").is_none_or(|field| field.value == "0") {
+        return Ok(None);
+    }
+    let because = format!("num_leaves={leaves}");
+    let intercepts = finite(block, "leaf_const", leaves, &because)?;
+    let counts: Vec<usize> = block.list("num_features", leaves, &because)?;
     let listed = block.field("leaf_features")?.words().count();
     let counted = counts.iter().try_fold(0_usize, |sum, &count| sum.checked_add(count));
     if counted != Some(listed) {
         let what = format!("`num_features` does not add up to the {listed} of `leaf_features`");
         return Err(block.field("num_features")?.error(what));
     }
-    Err(ImportError::new("linear trees (`linear_tree=1`) are not supported"))
+    let columns: Vec<usize> = block.list("leaf_features", listed, "num_features")?;
+    let coefficients = finite(block, "leaf_coeff", listed, "num_features")?;
+    if let Some(column) = columns.iter().find(|column| **column >= features) {
+        let what = format!("`leaf_features` {column}: the model has {features} features");
+        return Err(block.field("leaf_features")?.error(what));
+    }
+    let mut terms = columns
+        .into_iter()
+        .zip(coefficients)
+        .map(|(feature, coefficient)| Term { feature, coefficient });
+    let functions = intercepts.into_iter().zip(counts).map(|(intercept, count)| Linear {
+        intercept,
+        terms: terms.by_ref().take(count).collect(),
+    });
+    Ok(Some(functions.collect()))
 }
 
 /// The inner nodes, one less than leaves.
