@@ -1,8 +1,10 @@
 //! Trees as flat nodes: for few rows, and for trees with too many leaves for bit-planes.
 //!
 //! A node is 16 bytes, its children stand side by side, and a step is `next + right`. A leaf
-//! steps onto itself, so rows can walk in lockstep without asking which of them have arrived:
-//! sixteen walks at once hide each other's cache misses.
+//! steps onto itself, so rows walk in lockstep without asking which of them have arrived: sixteen
+//! walks at once hide each other's cache misses.
+//!
+//! Numbers are u32 where a model file of less than 4 GiB cannot exceed them.
 
 use super::inputs::{Input, Inputs};
 use super::tree::{Child, Linear, Side, Split, Term, Test, Tree, ZERO, contains};

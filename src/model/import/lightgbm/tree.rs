@@ -128,12 +128,12 @@ fn splits(block: &Section<'_>, leaves: usize) -> Result<Vec<Split>, ImportError>
     let types: Vec<u8> = block.list("decision_type", count, &because)?;
     let left: Vec<i32> = block.list("left_child", count, &because)?;
     let right: Vec<i32> = block.list("right_child", count, &because)?;
-    let sets = category_sets(block)?;
+    let mut sets = category_sets(block)?;
     (0..count)
         .map(|node| {
             Ok(Split {
                 feature: features[node],
-                test: test(block, thresholds[node], types[node], &sets)?,
+                test: test(block, thresholds[node], types[node], &mut sets)?,
                 left: child(left[node]),
                 right: child(right[node]),
             })
@@ -155,7 +155,7 @@ fn test(
     block: &Section<'_>,
     threshold: f64,
     decision_type: u8,
-    sets: &[CategorySet],
+    sets: &mut [Option<CategorySet>],
 ) -> Result<Test, ImportError> {
     if threshold.is_nan() {
         return Err(block.field("threshold")?.error("a `threshold` is NaN"));
@@ -187,36 +187,43 @@ fn snapped(threshold: f64) -> f64 {
     if threshold >= 0.0 { threshold.max(ZERO) } else { threshold.min((-ZERO).next_down()) }
 }
 
-/// A categorical split's threshold is the number of its set.
+/// A categorical split's threshold is the number of its set. No two splits share one, so what a
+/// file makes us hold is no larger than the file.
 fn category(
     block: &Section<'_>,
     threshold: f64,
-    sets: &[CategorySet],
+    sets: &mut [Option<CategorySet>],
 ) -> Result<CategorySet, ImportError> {
-    let known = threshold >= 0.0 && threshold < sets.len() as f64;
-    if !known {
-        let what = format!("`threshold` {threshold}: num_cat={} has no such set", sets.len());
-        return Err(block.field("threshold")?.error(what));
+    let count = sets.len();
+    let known = threshold >= 0.0 && threshold < count as f64;
+    let set = if known { sets[threshold as usize].take() } else { None };
+    match set {
+        Some(set) => Ok(set),
+        None => {
+            let fault =
+                if known { "is the set of another split too" } else { "is no set's number" };
+            let what = format!("`threshold` {threshold} of a category {fault} (num_cat={count})");
+            Err(block.field("threshold")?.error(what))
+        }
     }
-    Ok(sets[threshold as usize].clone())
 }
 
 /// Set i is the words `cat_boundaries[i]..cat_boundaries[i + 1]` of `cat_threshold`, 32 bits each.
-fn category_sets(block: &Section<'_>) -> Result<Vec<CategorySet>, ImportError> {
+fn category_sets(block: &Section<'_>) -> Result<Vec<Option<CategorySet>>, ImportError> {
     let count: usize = block.number("num_cat")?;
     if count == 0 {
         return Ok(Vec::new());
     }
     let because = format!("num_cat={count}");
     let bounds: Vec<usize> = block.list("cat_boundaries", count.saturating_add(1), &because)?;
-    let rising = bounds.first() == Some(&0) && bounds.is_sorted();
-    if !rising {
+    if bounds[0] != 0 || !bounds.is_sorted() {
         return Err(block.field("cat_boundaries")?.error("`cat_boundaries` must rise from 0"));
     }
     let length = bounds[count];
-    let words: Vec<u32> =
-        block.list("cat_threshold", length, &format!("the last of cat_boundaries, {length},"))?;
-    Ok(bounds.windows(2).map(|pair| CategorySet::new(words[pair[0]..pair[1]].to_vec())).collect())
+    let because = format!("the last of cat_boundaries, {length},");
+    let words: Vec<u32> = block.list("cat_threshold", length, &because)?;
+    let sets = bounds.windows(2).map(|pair| CategorySet::new(words[pair[0]..pair[1]].to_vec()));
+    Ok(sets.map(Some).collect())
 }
 
 /// A fault of the tree's shape in the words of the file.
