@@ -20,8 +20,8 @@ pub enum Reading {
     Number,
     /// Zeros, which are all |v| ≤ [`ZERO`], as NaN.
     ZeroIsMissing,
-    /// A category's code, a whole number from 0; [`NO_CATEGORY`] for NaN and all that is no i32
-    /// from 0 once truncated toward zero.
+    /// A category's code: the value truncated toward zero, if that is an i32 from 0. All else,
+    /// NaN too, is a code beyond every set.
     Category,
 }
 
@@ -61,7 +61,7 @@ impl Input {
     pub fn read_column(&self, x: ArrayView2<'_, f64>, into: &mut [f64]) {
         let column = x.column(self.feature);
         match column.to_slice() {
-            Some(column) => into.iter_mut().zip(column).for_each(|(slot, v)| *slot = *v),
+            Some(column) => into[..column.len()].copy_from_slice(column),
             None => into.iter_mut().zip(column).for_each(|(slot, v)| *slot = *v),
         }
         if self.reading != Reading::Number {
