@@ -79,6 +79,10 @@ fn matrix(folder: &Path, case: &Value, model: &Model) -> Array2<f64> {
         .collect();
     let names: Vec<&str> = features.iter().map(|(name, _)| *name).collect();
     assert_eq!(model.feature_names(), names, "{}", folder.display());
+    for column in model.categorical() {
+        let kind = case["features"][*column]["type"].as_str().unwrap();
+        assert!(kind.starts_with("categorical"), "{} column {column}", folder.display());
+    }
     let text = fs::read_to_string(folder.join("rows.jsonl")).unwrap();
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     Array2::from_shape_fn((rows.len(), features.len()).f(), |(row, column)| {

@@ -236,6 +236,7 @@ pub fn fill<const ROWS: usize>(bins: &Bins, x: ArrayView2<'_, f64>, columns: &mu
     }
 }
 
+/// The columns of one input from its rows' ranks.
 #[inline(always)]
 fn fill_ladder<const ROWS: usize>(
     ladder: &Ladder,

@@ -20,8 +20,8 @@ pub enum Reading {
     Number,
     /// Zeros, which are all |v| ≤ [`ZERO`], as NaN.
     ZeroIsMissing,
-    /// A category's code, a whole number from 0; [`NO_CATEGORY`] for NaN and all that is no i32
-    /// from 0 once truncated toward zero.
+    /// A category's code: the value truncated toward zero, if that is an i32 from 0. All else,
+    /// NaN too, is a code beyond every set.
     Category,
 }
 
@@ -33,6 +33,11 @@ impl Input {
             Test::Category(_) => Reading::Category,
         };
         Self { feature: split.feature, reading }
+    }
+
+    /// A column whose values are read as they are.
+    pub fn number(feature: usize) -> Self {
+        Self { feature, reading: Reading::Number }
     }
 
     /// Reads a value of the column.
@@ -56,7 +61,7 @@ impl Input {
     pub fn read_column(&self, x: ArrayView2<'_, f64>, into: &mut [f64]) {
         let column = x.column(self.feature);
         match column.to_slice() {
-            Some(column) => into.iter_mut().zip(column).for_each(|(slot, v)| *slot = *v),
+            Some(column) => into[..column.len()].copy_from_slice(column),
             None => into.iter_mut().zip(column).for_each(|(slot, v)| *slot = *v),
         }
         if self.reading != Reading::Number {
@@ -78,20 +83,17 @@ pub struct Inputs {
 
 impl Inputs {
     pub fn of(trees: &[Tree]) -> Self {
-        let mut list: Vec<Input> =
-            trees.iter().flat_map(|tree| tree.splits().iter().map(Input::of)).collect();
+        let splits = trees.iter().flat_map(Tree::splits).map(Input::of);
+        let terms = trees.iter().flat_map(Tree::linear).flat_map(|linear| &linear.terms);
+        let terms = terms.map(|term| Input::number(term.feature));
+        let mut list: Vec<Input> = splits.chain(terms).collect();
         list.sort_unstable();
         list.dedup();
         Self { list }
     }
 
-    pub fn list(&self) -> &[Input] {
-        &self.list
-    }
-
-    /// The place in the list of what `split` reads, which must be a split of these trees.
-    pub fn index(&self, split: &Split) -> usize {
-        let wanted = Input::of(split);
+    /// The place in the list of an input, which must be one of these trees'.
+    pub fn place(&self, wanted: Input) -> usize {
         self.list.partition_point(|input| *input < wanted)
     }
 

@@ -88,7 +88,7 @@ pub struct Scratch {
 
 impl Forest {
     pub fn new(ensemble: Ensemble) -> Self {
-        let fits = |tree: &&Tree| tree.leaves().len() <= LEAVES_MAX;
+        let fits = |tree: &&Tree| tree.leaves().len() <= LEAVES_MAX && tree.linear().is_empty();
         let planes = Planes::new(ensemble.trees.iter().filter(fits));
         match planes {
             Some(planes) => Self::with_planes(ensemble, planes, fits),

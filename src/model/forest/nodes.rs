@@ -1,11 +1,13 @@
 //! Trees as flat nodes: for few rows, and for trees with too many leaves for bit-planes.
 //!
 //! A node is 16 bytes, its children stand side by side, and a step is `next + right`. A leaf
-//! steps onto itself, so rows can walk in lockstep without asking which of them have arrived:
-//! sixteen walks at once hide each other's cache misses.
+//! steps onto itself, so rows walk in lockstep without asking which of them have arrived: sixteen
+//! walks at once hide each other's cache misses.
+//!
+//! Numbers are u32 where a model file of less than 4 GiB cannot exceed them.
 
-use super::inputs::Inputs;
-use super::tree::{Child, Side, Split, Test, Tree, contains};
+use super::inputs::{Input, Inputs};
+use super::tree::{Child, Linear, Side, Split, Term, Test, Tree, ZERO, contains};
 
 /// Rows that walk down a tree together.
 const LANES: usize = 16;
@@ -19,12 +21,14 @@ pub struct Nodes {
     /// Where each category set stands in `words`.
     sets: Vec<(u32, u32)>,
     words: Vec<u32>,
+    linear: Vec<LinearLeaf>,
     width: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Node {
     /// Numeric split: the threshold. Categorical split: the number of its set. Leaf: its value.
+    /// Linear leaf: the number of its function.
     value: f64,
     /// The left child; the right one stands after it. Of a leaf, itself.
     next: u32,
@@ -32,10 +36,21 @@ struct Node {
     bits: u32,
 }
 
+/// A leaf that is a linear function of a row.
+#[derive(Debug)]
+struct LinearLeaf {
+    intercept: f64,
+    /// Input and coefficient.
+    terms: Vec<(usize, f64)>,
+    /// The value where an input is missing.
+    value: f64,
+}
+
+const LINEAR: u32 = 1 << 28;
 const MISSING_GOES_RIGHT: u32 = 1 << 29;
 const CATEGORY: u32 = 1 << 30;
 const LEAF: u32 = 1 << 31;
-const INPUT: u32 = MISSING_GOES_RIGHT - 1;
+const INPUT: u32 = LINEAR - 1;
 
 impl Node {
     fn is(&self, kind: u32) -> bool {
@@ -54,6 +69,7 @@ impl Nodes {
             roots: Vec::new(),
             sets: Vec::new(),
             words: Vec::new(),
+            linear: Vec::new(),
             width: inputs.width(),
         };
         for tree in trees {
@@ -72,7 +88,7 @@ impl Nodes {
             let mut below = Vec::new();
             for (child, place) in level {
                 match child {
-                    Child::Leaf(leaf) => self.nodes[place] = Node::leaf(tree.leaves()[leaf], place),
+                    Child::Leaf(leaf) => self.nodes[place] = self.leaf(tree, leaf, place, inputs),
                     Child::Split(split) => {
                         let split = &tree.splits()[split];
                         let next = self.nodes.len();
@@ -86,8 +102,20 @@ impl Nodes {
         }
     }
 
+    fn leaf(&mut self, tree: &Tree, leaf: usize, place: usize, inputs: &Inputs) -> Node {
+        let value = tree.leaves()[leaf];
+        let Some(Linear { intercept, terms }) = tree.linear().get(leaf) else {
+            return Node::leaf(value, place);
+        };
+        let input = |term: &Term| inputs.place(Input::number(term.feature));
+        let terms = terms.iter().map(|term| (input(term), term.coefficient)).collect();
+        self.linear.push(LinearLeaf { intercept: *intercept, terms, value });
+        let number = (self.linear.len() - 1) as f64;
+        Node { bits: LEAF | LINEAR, ..Node::leaf(number, place) }
+    }
+
     fn split(&mut self, split: &Split, next: usize, inputs: &Inputs) -> Node {
-        let input = inputs.index(split) as u32;
+        let input = inputs.place(Input::of(split)) as u32;
         let (value, kind) = match &split.test {
             Test::Number { threshold, missing: Side::Left, .. } => (*threshold, 0),
             Test::Number { threshold, missing: Side::Right, .. } => {
@@ -120,8 +148,9 @@ impl Nodes {
                     break;
                 }
             }
-            for (sum, place) in sums.iter_mut().zip(places) {
-                *sum += self.nodes[place as usize].value;
+            let rows = rows.chunks_exact(self.width);
+            for ((sum, place), row) in sums.iter_mut().zip(places).zip(rows) {
+                *sum += self.value(&self.nodes[place as usize], row);
             }
         }
     }
@@ -137,8 +166,26 @@ impl Nodes {
         node.next + u32::from(right & !node.is(LEAF))
     }
 
+    fn value(&self, leaf: &Node, row: &[f64]) -> f64 {
+        if leaf.is(LINEAR) { self.linear[leaf.value as usize].at(row) } else { leaf.value }
+    }
+
     fn set_holds(&self, set: usize, code: f64) -> bool {
         let (start, end) = self.sets[set];
         contains(&self.words[start as usize..end as usize], code as u32)
+    }
+}
+
+impl LinearLeaf {
+    fn at(&self, row: &[f64]) -> f64 {
+        let mut sum = self.intercept;
+        for (input, coefficient) in &self.terms {
+            let v = row[*input];
+            if v.is_nan() {
+                return self.value;
+            }
+            sum += coefficient * if v.abs() <= ZERO { 0.0 } else { v };
+        }
+        sum
     }
 }

@@ -11,7 +11,23 @@ use std::fmt;
 pub struct Tree {
     splits: Vec<Split>,
     leaves: Vec<f64>,
+    linear: Vec<Linear>,
     depth: usize,
+}
+
+/// A leaf that is a linear function: intercept + Σ coefficient · v, added in order. If one of the
+/// features is NaN, the leaf's plain value stands in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Linear {
+    pub intercept: f64,
+    pub terms: Vec<Term>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Term {
+    /// A column of the matrix.
+    pub feature: usize,
+    pub coefficient: f64,
 }
 
 /// An inner node. The root is split 0, or the only leaf of a tree without splits.
@@ -88,7 +104,7 @@ impl Tree {
             }
         }
         let depth = Walk::over(&splits, leaves.len())?;
-        Ok(Self { splits, leaves, depth })
+        Ok(Self { splits, leaves, linear: Vec::new(), depth })
     }
 
     pub fn root(&self) -> Child {
@@ -102,6 +118,17 @@ impl Tree {
     /// The value of each leaf.
     pub fn leaves(&self) -> &[f64] {
         &self.leaves
+    }
+
+    /// Makes each leaf a linear function. `linear` is one a leaf; their features are in range.
+    pub fn with_linear(self, linear: Vec<Linear>) -> Self {
+        assert_eq!(linear.len(), self.leaves.len(), "linear functions");
+        Self { linear, ..self }
+    }
+
+    /// The linear function of each leaf, if the tree has any.
+    pub fn linear(&self) -> &[Linear] {
+        &self.linear
     }
 
     /// Splits on the longest way from the root to a leaf.

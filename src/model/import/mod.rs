@@ -4,6 +4,8 @@
 //! is the one failure nobody sees. Importers read what is there and allocate by it, never by
 //! what a file merely declares.
 
+#[cfg(test)]
+mod damage;
 mod lightgbm;
 
 use std::fmt;

@@ -1,6 +1,8 @@
 //! One `Tree=` block, brought into the neutral form.
 
-use crate::model::forest::tree::{CategorySet, Child, Fault, Side, Split, Test, Tree, ZERO};
+use crate::model::forest::tree::{
+    CategorySet, Child, Fault, Linear, Side, Split, Term, Test, Tree, ZERO,
+};
 use crate::model::import::ImportError;
 
 use super::section::{Lines, Section};
@@ -47,11 +49,14 @@ fn read_block(lines: &mut Lines<'_>, index: usize, features: usize) -> Result<Tr
     }
     let block = Section::read(lines, &KEYS, &REQUIRED)?;
     let leaves = leaf_values(&block)?;
-    if block.optional("is_linear").is_some_and(|field| field.value != "0") {
-        refuse_linear(&block, leaves.len())?;
-    }
+    let linear = linear(&block, leaves.len(), features)?;
     let splits = splits(&block, leaves.len())?;
-    Tree::new(splits, leaves, features).map_err(|fault| named(&block, fault, features))
+    let tree = Tree::new(splits, leaves, features);
+    let tree = tree.map_err(|fault| named(&block, fault, features))?;
+    Ok(match linear {
+        Some(linear) => tree.with_linear(linear),
+        None => tree,
+    })
 }
 
 fn leaf_values(block: &Section<'_>) -> Result<Vec<f64>, ImportError> {
@@ -59,24 +64,57 @@ fn leaf_values(block: &Section<'_>) -> Result<Vec<f64>, ImportError> {
     if count == 0 {
         return Err(block.field("num_leaves")?.error("num_leaves=0: a tree has a leaf at least"));
     }
-    let leaves: Vec<f64> = block.list("leaf_value", count, &format!("num_leaves={count}"))?;
-    match leaves.iter().find(|value| !value.is_finite()) {
-        Some(value) => Err(block.field("leaf_value")?.error(format!("a `leaf_value` is {value}"))),
-        None => Ok(leaves),
+    finite(block, "leaf_value", count, &format!("num_leaves={count}"))
+}
+
+/// A list whose numbers must be finite.
+fn finite(
+    block: &Section<'_>,
+    key: &str,
+    count: usize,
+    because: &str,
+) -> Result<Vec<f64>, ImportError> {
+    let values: Vec<f64> = block.list(key, count, because)?;
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(block.field(key)?.error(format!("a `{key}` is {value}"))),
+        None => Ok(values),
     }
 }
 
-/// Leaves that hold a linear model (`linear_tree=1`) are not evaluated yet. Their counts are
-/// checked first, so that a broken file is called broken.
-fn refuse_linear(block: &Section<'_>, leaves: usize) -> Result<(), ImportError> {
-    let counts: Vec<usize> = block.list("num_features", leaves, &format!("num_leaves={leaves}"))?;
+/// The functions of the leaves, where `linear_tree=1` made them: the terms of all leaves end to
+/// end, `num_features` of them a leaf.
+fn linear(
+    block: &Section<'_>,
+    leaves: usize,
+    features: usize,
+) -> Result<Option<Vec<Linear>>, ImportError> {
+    if block.optional("is_linear").is_none_or(|field| field.value == "0") {
+        return Ok(None);
+    }
+    let because = format!("num_leaves={leaves}");
+    let intercepts = finite(block, "leaf_const", leaves, &because)?;
+    let counts: Vec<usize> = block.list("num_features", leaves, &because)?;
     let listed = block.field("leaf_features")?.words().count();
     let counted = counts.iter().try_fold(0_usize, |sum, &count| sum.checked_add(count));
     if counted != Some(listed) {
         let what = format!("`num_features` does not add up to the {listed} of `leaf_features`");
         return Err(block.field("num_features")?.error(what));
     }
-    Err(ImportError::new("linear trees (`linear_tree=1`) are not supported"))
+    let columns: Vec<usize> = block.list("leaf_features", listed, "num_features")?;
+    let coefficients = finite(block, "leaf_coeff", listed, "num_features")?;
+    if let Some(column) = columns.iter().find(|column| **column >= features) {
+        let what = format!("`leaf_features` {column}: the model has {features} features");
+        return Err(block.field("leaf_features")?.error(what));
+    }
+    let mut terms = columns
+        .into_iter()
+        .zip(coefficients)
+        .map(|(feature, coefficient)| Term { feature, coefficient });
+    let functions = intercepts.into_iter().zip(counts).map(|(intercept, count)| Linear {
+        intercept,
+        terms: terms.by_ref().take(count).collect(),
+    });
+    Ok(Some(functions.collect()))
 }
 
 /// The inner nodes, one less than leaves.
@@ -90,12 +128,12 @@ fn splits(block: &Section<'_>, leaves: usize) -> Result<Vec<Split>, ImportError>
     let types: Vec<u8> = block.list("decision_type", count, &because)?;
     let left: Vec<i32> = block.list("left_child", count, &because)?;
     let right: Vec<i32> = block.list("right_child", count, &because)?;
-    let sets = category_sets(block)?;
+    let mut sets = category_sets(block)?;
     (0..count)
         .map(|node| {
             Ok(Split {
                 feature: features[node],
-                test: test(block, thresholds[node], types[node], &sets)?,
+                test: test(block, thresholds[node], types[node], &mut sets)?,
                 left: child(left[node]),
                 right: child(right[node]),
             })
@@ -117,7 +155,7 @@ fn test(
     block: &Section<'_>,
     threshold: f64,
     decision_type: u8,
-    sets: &[CategorySet],
+    sets: &mut [Option<CategorySet>],
 ) -> Result<Test, ImportError> {
     if threshold.is_nan() {
         return Err(block.field("threshold")?.error("a `threshold` is NaN"));
@@ -149,36 +187,43 @@ fn snapped(threshold: f64) -> f64 {
     if threshold >= 0.0 { threshold.max(ZERO) } else { threshold.min((-ZERO).next_down()) }
 }
 
-/// A categorical split's threshold is the number of its set.
+/// A categorical split's threshold is the number of its set. No two splits share one, so what a
+/// file makes us hold is no larger than the file.
 fn category(
     block: &Section<'_>,
     threshold: f64,
-    sets: &[CategorySet],
+    sets: &mut [Option<CategorySet>],
 ) -> Result<CategorySet, ImportError> {
-    let known = threshold >= 0.0 && threshold < sets.len() as f64;
-    if !known {
-        let what = format!("`threshold` {threshold}: num_cat={} has no such set", sets.len());
-        return Err(block.field("threshold")?.error(what));
+    let count = sets.len();
+    let known = threshold >= 0.0 && threshold < count as f64;
+    let set = if known { sets[threshold as usize].take() } else { None };
+    match set {
+        Some(set) => Ok(set),
+        None => {
+            let fault =
+                if known { "is the set of another split too" } else { "is no set's number" };
+            let what = format!("`threshold` {threshold} of a category {fault} (num_cat={count})");
+            Err(block.field("threshold")?.error(what))
+        }
     }
-    Ok(sets[threshold as usize].clone())
 }
 
 /// Set i is the words `cat_boundaries[i]..cat_boundaries[i + 1]` of `cat_threshold`, 32 bits each.
-fn category_sets(block: &Section<'_>) -> Result<Vec<CategorySet>, ImportError> {
+fn category_sets(block: &Section<'_>) -> Result<Vec<Option<CategorySet>>, ImportError> {
     let count: usize = block.number("num_cat")?;
     if count == 0 {
         return Ok(Vec::new());
     }
     let because = format!("num_cat={count}");
     let bounds: Vec<usize> = block.list("cat_boundaries", count.saturating_add(1), &because)?;
-    let rising = bounds.first() == Some(&0) && bounds.is_sorted();
-    if !rising {
+    if bounds[0] != 0 || !bounds.is_sorted() {
         return Err(block.field("cat_boundaries")?.error("`cat_boundaries` must rise from 0"));
     }
     let length = bounds[count];
-    let words: Vec<u32> =
-        block.list("cat_threshold", length, &format!("the last of cat_boundaries, {length},"))?;
-    Ok(bounds.windows(2).map(|pair| CategorySet::new(words[pair[0]..pair[1]].to_vec())).collect())
+    let because = format!("the last of cat_boundaries, {length},");
+    let words: Vec<u32> = block.list("cat_threshold", length, &because)?;
+    let sets = bounds.windows(2).map(|pair| CategorySet::new(words[pair[0]..pair[1]].to_vec()));
+    Ok(sets.map(Some).collect())
 }
 
 /// A fault of the tree's shape in the words of the file.
