@@ -144,6 +144,33 @@ fn raw(event: &[u8], span: Span) -> Option<&RawValue> {
     serde_json::from_str(text).ok()
 }
 
+/// The headers that a dead letter adds to those of its event. All values are text.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DeadLetterHeaders {
+    #[serde(rename = "__connect.errors.topic")]
+    pub topic: String,
+    #[serde(rename = "__connect.errors.partition")]
+    pub partition: String,
+    #[serde(rename = "__connect.errors.offset")]
+    pub offset: String,
+    /// `decode`, `score` or `encode`.
+    #[serde(rename = "__connect.errors.stage")]
+    pub stage: String,
+    #[serde(rename = "__connect.errors.class.name")]
+    pub class_name: String,
+    /// What a person needs to find the fault.
+    #[serde(rename = "__connect.errors.exception.message")]
+    pub message: String,
+    #[serde(rename = "foretell.reason")]
+    pub reason: Reason,
+    /// 1, and one more each time the event was put back and refused again.
+    #[serde(rename = "foretell.attempt")]
+    pub attempt: String,
+    /// Length of an event too long for the dead-letters topic, whose value is left out.
+    #[serde(rename = "foretell.omitted_bytes", skip_serializing_if = "Option::is_none")]
+    pub omitted_bytes: Option<String>,
+}
+
 /// Turns scores into letters.
 #[derive(Debug, Clone)]
 pub struct Encoder {

@@ -1,4 +1,34 @@
 //! `foretell` turns a Kafka topic of JSON events into a Kafka topic of predictions.
+//!
+//! **A batch of events is collected, scored by exactly one model version, and delivered in exactly
+//! one transaction, and the files are called that.**
+//!
+//! An event's way, six hops on one thread: [`bus::kafka`] collects → [`worker`] → [`score`] →
+//! [`features::decode`] → [`model::forest`] → [`encode`] → [`bus::kafka`] sends, and once a batch
+//! settles. No channel, no task and no lock on this path.
+//!
+//! A control message's way: [`control::loader`] reads the log → [`control::message`] →
+//! [`control::registry`] folds → [`model::bundle`] fetches → [`model::gate`] judges → [`serving`]
+//! swaps; the worker sees it at its next batch.
+//!
+//! Threads: one a worker, one for the loader, and the main thread with a small tokio runtime for
+//! HTTP, signals and timers ([`app`]).
+//!
+//! Invariants, each with the test that holds it:
+//!
+//! | invariant | test |
+//! |---|---|
+//! | one in, one out: nothing lost, nothing doubled, whatever fails | `tests/it/simulation.rs`, `tests/it/kafka/` |
+//! | one batch, one version, one transaction | `tests/it/simulation.rs` |
+//! | the consumer is not polled while a transaction is open | the shape of [`worker::Worker::turn`] |
+//! | two instances that read to the same offset want the same version | properties in [`control::registry`] |
+//! | predictions are the training library's, to the last bit | `src/model/conformance.rs` |
+//! | steady state allocates nothing per event | `tests/it/allocation.rs` |
+//! | upper rooms import lower ones, never the reverse | `tests/it/tidy.rs` |
+//! | docs, schemas and configuration reference are what the code has | `tests/it/{schemas,docs}.rs`, `src/config/tests.rs` |
+//!
+//! Where to start reading: [`worker`], then [`bus`] (the contract), then [`score`]. ARCHITECTURE.md
+//! has the why.
 #![deny(unsafe_code)]
 
 pub mod app;

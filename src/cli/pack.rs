@@ -4,15 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use crate::app;
-use crate::features::contract::Feature;
 use crate::model::bundle::{self, MANIFEST};
 use crate::model::gate::{self, Admitted, Expected};
-use crate::model::manifest::{Artifact, Format, Golden, Manifest, Task, Training};
+use crate::model::manifest::{Artifact, Contract, Format, Golden, Manifest};
 
 /// Make a bundle of a model file, a contract and golden rows
 #[derive(Debug, Args)]
@@ -43,17 +40,6 @@ pub struct Pack {
     json: bool,
 }
 
-/// What a person writes about a model: the part of a manifest that cannot be computed.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ContractFile {
-    pub task: Task,
-    /// In the order of the model's columns.
-    pub features: Vec<Feature>,
-    #[serde(default)]
-    pub training: Option<Training>,
-}
-
 impl Pack {
     pub fn run(&self) -> Result<(), Failure> {
         if self.out.exists() {
@@ -80,7 +66,7 @@ impl Pack {
 
     /// Fills `folder` and lets the gate judge it.
     fn pack(&self, folder: &Path) -> Result<Admitted, Failure> {
-        let contract: ContractFile = serde_json::from_slice(&read(&self.contract)?)
+        let contract: Contract = serde_json::from_slice(&read(&self.contract)?)
             .map_err(|error| Failure::data(format!("`{}`: {error}", self.contract.display())))?;
         let model = read(&self.model)?;
         let golden = read(&self.golden)?;

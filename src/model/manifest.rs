@@ -28,6 +28,18 @@ pub struct Manifest {
     pub reference: Option<serde_json::Value>,
 }
 
+/// What a person writes about a model: the part of a manifest that cannot be computed. `foretell
+/// model pack` takes it as `--contract FILE`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Contract {
+    pub task: Task,
+    /// In the order of the model's columns.
+    pub features: Vec<Feature>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Training>,
+}
+
 /// The model file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Artifact {

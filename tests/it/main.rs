@@ -1,0 +1,5 @@
+//! The integration tests, one binary.
+
+mod allocation;
+mod schemas;
+mod tidy;
