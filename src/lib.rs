@@ -40,6 +40,7 @@ pub mod control;
 pub mod encode;
 pub mod features;
 pub mod model;
+pub mod observe;
 pub mod outbox;
 pub mod record;
 pub mod reject;

@@ -1,0 +1,152 @@
+//! The report: all that an instance tells of itself at one moment. It is the record of the
+//! reports topic, the answer of `/status`, and what gauges and the page are made of.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::health::Waiting;
+use super::rates::Rates;
+use crate::model::gate::Check;
+use crate::reject::Reason;
+
+/// Keyed by `instance` on the reports topic, so that compaction keeps each one's last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    pub instance: String,
+    pub host: String,
+    /// When this was so.
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
+    #[schemars(extend("format" = "date-time"))]
+    pub started: String,
+    /// The model whose announcements are followed.
+    pub model: String,
+    /// `null`: no version serves yet.
+    pub served: Option<Serves>,
+    /// Versions that wait for `promote`.
+    pub candidates: Vec<String>,
+    pub last_refusal: Option<LastRefusal>,
+    pub last_skipped: Option<LastSkipped>,
+    /// Offset of the last record that was read from the control topic.
+    pub control_offset: Option<i64>,
+    pub ready: bool,
+    /// What holds the instance back from being ready.
+    pub waits_for: Vec<Waiting>,
+    /// Per second, since the report before this one.
+    pub rates: Rates,
+    /// Since `started`.
+    pub totals: Totals,
+    pub workers: Vec<WorkerReport>,
+    pub partitions: Vec<PartitionReport>,
+}
+
+/// The version that serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Serves {
+    pub version: String,
+    /// `sha256:…` of the bundle's manifest.
+    pub digest: String,
+    /// Offset of the control message that chose it; `null`: the configuration did.
+    pub control_offset: Option<i64>,
+    #[schemars(extend("format" = "date-time"))]
+    pub since: String,
+}
+
+/// The last version that was wanted and may not serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LastRefusal {
+    pub version: String,
+    /// What it failed.
+    pub check: Check,
+    pub message: String,
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
+}
+
+/// The last record of the control topic that was passed over: it cannot be understood, or it
+/// contradicts those before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LastSkipped {
+    pub control_offset: i64,
+    pub why: String,
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
+}
+
+/// What became of the events.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Totals {
+    pub events: u64,
+    pub predictions: u64,
+    pub tombstones: u64,
+    /// By reason; a reason that never occurred is absent.
+    pub dead_letters: BTreeMap<Reason, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerReport {
+    pub worker: usize,
+    /// It is a member of the group.
+    pub joined: bool,
+    pub partitions: usize,
+    pub events: u64,
+    pub rebalances: u64,
+}
+
+/// Where an assigned partition of the events topic stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PartitionReport {
+    pub partition: i32,
+    /// Offset of the next event that is not dealt with.
+    pub next_offset: i64,
+    /// Events from there to the end of the partition.
+    pub lag: u64,
+}
+
+impl Totals {
+    /// Events that became dead letters, of any reason.
+    pub fn rejected(&self) -> u64 {
+        self.dead_letters.values().sum()
+    }
+}
+
+/// A moment as reports spell it: RFC 3339, in UTC, to the millisecond.
+pub fn rfc3339(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::observe::samples;
+
+    #[test]
+    fn a_moment_is_spelled_to_the_millisecond() {
+        assert_eq!(rfc3339(Timestamp::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_report_is_as_its_schema_says_and_reads_back() {
+        let schema = serde_json::to_value(schemars::schema_for!(Report)).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for status in [samples::starting(), samples::serving()] {
+            let report = status.report(Timestamp::now());
+            let value = serde_json::to_value(&report).unwrap();
+            let faults: Vec<_> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+            assert!(faults.is_empty(), "{faults:?}\n{value:#}");
+            assert_eq!(serde_json::from_value::<Report>(value).unwrap(), report);
+        }
+    }
+
+    #[test]
+    fn reasons_are_spelled_as_headers_spell_them() {
+        let totals =
+            Totals { dead_letters: BTreeMap::from([(Reason::NotUtf8, 2)]), ..Totals::default() };
+        assert_eq!(serde_json::to_value(totals).unwrap()["dead_letters"], json!({"not_utf8": 2}));
+    }
+}

@@ -1,0 +1,81 @@
+//! Instances as tests want them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::status::{Identity, Status};
+use crate::bus::Lag;
+use crate::features::contract::Feature;
+use crate::features::decode::{Decoder, Limits};
+use crate::model::gate::{Check, Refusal};
+use crate::model::import::import;
+use crate::model::manifest::{Format, Task, TaskKind};
+use crate::model::version::Version;
+use crate::record::NextOffset;
+use crate::reject::Reason;
+use crate::serving::Served;
+use crate::stop::Stop;
+use crate::worker::{Times, Turn};
+
+/// Two workers, and nothing told yet.
+pub fn starting() -> Status {
+    Status::new(identity(), 2, Stop::default())
+}
+
+pub fn identity() -> Identity {
+    Identity { instance: "flights-1".into(), host: "here".into(), model: "late-arrival".into() }
+}
+
+/// It has served version 1, serves version 2 since, and has refused version 3.
+pub fn serving() -> Status {
+    let status = starting();
+    status.control_message(41, "retrain-complete");
+    status.control_log_read();
+    status.swapped(&served("1", None), 0.2);
+    status.swapped(&served("2", Some(41)), 0.2);
+    status.control_message(42, "retrain-complete");
+    status.refused("3", &Refusal::new(Check::Golden, "row 1 gives 2, 1 was recorded"));
+    status.control_message(43, "malformed");
+    status.skipped(43, "expected value at line 1 column 1");
+    status.candidates(vec!["4".into()]);
+    for index in [0, 1] {
+        let worker = status.worker(index);
+        worker.joined();
+        worker.rebalances(1);
+        worker.turned(&turn("2"), vec![lag(index as i32, 100, 7)]);
+    }
+    status
+}
+
+/// 90 predictions, 10 dead letters of two reasons, one tombstone.
+pub fn turn(version: &str) -> Turn {
+    let ms = Duration::from_millis;
+    Turn {
+        predictions: 90,
+        dead_letters: [(Reason::NotJson, 6), (Reason::WrongKind, 4)].into(),
+        tombstones: 1,
+        retries: 1,
+        served: Some(Arc::new(served(version, None))),
+        times: Times { collect: ms(25), score: ms(3), settle: ms(8) },
+    }
+}
+
+pub fn lag(partition: i32, next: i64, events: u64) -> Lag {
+    Lag { partition, next: NextOffset::at(next), events }
+}
+
+pub fn served(version: &str, control_offset: Option<i64>) -> Served {
+    let model = include_bytes!("../../tests/conformance/lightgbm-binary-sigmoid/model.txt");
+    let limits = Limits { event_bytes_max: 1_024, json_depth_max: 8 };
+    let contract = r#"[{"name":"x","path":"/x","kind":"number"}]"#;
+    let contract: Vec<Feature> = serde_json::from_str(contract).unwrap();
+    let version = Version {
+        model: "late-arrival".into(),
+        version: version.into(),
+        digest: format!("sha256:{version}"),
+        task: Task { kind: TaskKind::Binary, labels: Vec::new(), threshold: None },
+        engine: import(Format::Lightgbm, model).unwrap(),
+        decoder: Decoder::new(&contract, &[], limits).unwrap(),
+    };
+    Served { version: Arc::new(version), control_offset }
+}
