@@ -4,30 +4,36 @@
 //! control loader) and, on its own thread, a small runtime for HTTP, signals and timers. Whatever
 //! ends first, everything else is drained under one deadline.
 
+mod faces;
+mod threads;
+
 use std::net::TcpListener;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::bus::Fatal;
 use crate::bus::admin;
 use crate::bus::kafka::KafkaBus;
 use crate::bus::options::Options;
+use crate::bus::publish::Publisher;
 use crate::bus::tail::Tail;
+use crate::bus::{Bus, Fatal};
 use crate::config::{Config, Listen};
 use crate::control::loader::{Event, Loader};
 use crate::encode::Encoder;
 use crate::features::decode::Limits;
 use crate::model::gate::{self, Admitted, Expected, Refusal, Settings};
 use crate::model::version::Version;
+use crate::observe::status::{Identity, Status, WorkerStatus};
 use crate::outbox::Outbox;
-use crate::serving::Serving;
+use crate::serving::{Served, Serving};
 use crate::stop::Stop;
 use crate::worker::Worker;
+use threads::{Ended, drain_all, note, signal, spawn, wished};
 
 /// An instance, ready to start.
 pub struct App {
@@ -37,12 +43,11 @@ pub struct App {
     settings: Settings,
     configured: Option<Arc<Version>>,
     serving: Serving,
+    status: Status,
+    workers: usize,
     listener: Option<TcpListener>,
     stop: Stop,
 }
-
-/// How a thread ended: its name and its result.
-type Ended = (String, Result<(), Fatal>);
 
 impl App {
     /// Looks at brokers, topics, the configured bundle and the HTTP port. Joins and writes nothing.
@@ -66,6 +71,12 @@ impl App {
         };
         let mut options = Options::new(&config);
         admin::preflight(&mut options)?;
+        let workers = match config.run.workers {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let stop = Stop::default();
+        let status = Status::new(identity(&config), workers, stop.clone());
         Ok(Self {
             config,
             options,
@@ -73,8 +84,10 @@ impl App {
             settings,
             configured,
             serving: Serving::default(),
+            status,
+            workers,
             listener,
-            stop: Stop::default(),
+            stop,
         })
     }
 
@@ -106,10 +119,18 @@ impl App {
         let drain = Duration::from_millis(self.config.run.drain_timeout_ms);
         let stop = self.stop.clone();
         let (ended, mut endings) = unbounded_channel();
-        let _listener = self.listener.take();
         let mut running = self.spawn(&ended)?;
         drop(ended);
-        tracing::info!(workers = running - 1, group = %self.config.consumer.group_id, "started");
+        let drained = Arc::new(Notify::new());
+        let faces = tokio::spawn(faces::show(
+            self.listener.take(),
+            self.status.clone(),
+            Publisher::new(&self.config.kafka)?,
+            self.config.clone(),
+            Arc::clone(&drained),
+        ));
+        let group = &self.config.consumer.group_id;
+        tracing::info!(workers = self.workers, group, http = %self.config.http.listen, "started");
         let first = tokio::select! {
             first = endings.recv() => first,
             () = signal(), if signals => None,
@@ -123,46 +144,43 @@ impl App {
             note(ending, &mut outcome);
         }
         drain_all(&mut endings, running, drain, &mut outcome).await;
+        drained.notify_one();
+        let _ = faces.await;
         outcome
     }
 
     /// One thread a worker, one for the loader; says how many.
     fn spawn(&self, ended: &UnboundedSender<Ended>) -> Result<usize, Fatal> {
-        let workers = match self.config.run.workers {
-            0 => thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        };
-        let instance = instance_name(&self.config);
-        for index in 0..workers {
-            let work = self.worker(format!("{instance}-{index}"));
-            spawn(format!("worker-{index}"), ended.clone(), work)?;
+        for index in 0..self.workers {
+            spawn(format!("worker-{index}"), ended.clone(), self.worker(index))?;
         }
         let load = self.loader();
         spawn("loader".into(), ended.clone(), load)?;
-        Ok(workers + 1)
+        Ok(self.workers + 1)
     }
 
     /// What a worker's thread does.
-    fn worker(&self, name: String) -> impl FnOnce() -> Result<(), Fatal> + Send + use<> {
+    fn worker(&self, index: usize) -> impl FnOnce() -> Result<(), Fatal> + Send + use<> {
         let stop = self.stop.clone();
         let serving = self.serving.clone();
         let options = self.options.clone();
         let encoder = self.encoder.clone();
         let outbox = Outbox::forwarding(&self.config.output.forward_headers);
         let tile_rows = self.config.batch.tile_rows;
+        let status = self.status.worker(index);
+        let id = format!("foretell-{}-{index}", self.status.instance());
         move || {
             // Nothing is consumed before the control log is read and a version serves.
             if !serving.wait(&stop) {
                 return Ok(());
             }
-            let id = options.is_exactly_once().then(|| format!("foretell-{name}"));
+            let id = options.is_exactly_once().then_some(id);
             let bus = KafkaBus::join(options, id, stop.clone())?;
+            status.joined();
             let mut worker = Worker::new(bus, serving, encoder, outbox, tile_rows);
-            let mut outcome = Ok(());
-            while outcome.is_ok() && !stop.is_requested() {
-                outcome = worker.turn().map(|_turn| ());
-            }
+            let outcome = work(&mut worker, &status, &stop);
             worker.close();
+            status.ended();
             outcome
         }
     }
@@ -174,100 +192,64 @@ impl App {
         let settings = self.settings.clone();
         let serving = self.serving.clone();
         let configured = self.configured.clone();
+        let status = self.status.clone();
         move || {
             let tail = Tail::open(&config.kafka, &config.topics.control)?;
-            let tell = |event: Event| tracing::info!(?event, "control");
-            Loader::new(&config.model.name, configured, tail, settings, serving, tell).run(&stop)
+            let told = status.clone();
+            let tell = move |event: Event| tell(&told, event);
+            let loader = Loader::new(&config.model.name, configured, tail, settings, serving, tell);
+            let outcome = loader.run(&stop);
+            status.loader_ended();
+            outcome
         }
     }
 }
 
-/// Runs `work` on a thread of its own; its end is told, even by a panic.
-fn spawn(
-    name: String,
-    ended: UnboundedSender<Ended>,
-    work: impl FnOnce() -> Result<(), Fatal> + Send + 'static,
-) -> Result<(), Fatal> {
-    let thread = thread::Builder::new().name(name.clone());
-    let run = move || {
-        let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            let what = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let what = what.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(Fatal::Bug(format!("{name} panicked: {}", what.unwrap_or_default())))
-        });
-        // Nobody listens only if the process is past its drain.
-        let _ = ended.send((name, outcome));
-    };
-    thread.spawn(run).map_err(|error| Fatal::Bug(format!("starting a thread: {error}")))?;
+/// A worker's rounds, until the wish to stop.
+fn work<B: Bus>(worker: &mut Worker<B>, status: &WorkerStatus, stop: &Stop) -> Result<(), Fatal> {
+    while !stop.is_requested() {
+        let turn = worker.turn()?;
+        status.turned(&turn, worker.lag());
+        status.rebalances(worker.rebalances());
+    }
     Ok(())
 }
 
-/// Waits for the threads that still run, a little longer than they were given.
-async fn drain_all(
-    endings: &mut UnboundedReceiver<Ended>,
-    mut running: usize,
-    drain: Duration,
-    outcome: &mut Result<(), Fatal>,
-) {
-    let grace = Duration::from_secs(2);
-    let until = tokio::time::Instant::now() + drain + grace;
-    while running > 0 {
-        match tokio::time::timeout_at(until, endings.recv()).await {
-            Ok(Some(ending)) => {
-                running -= 1;
-                note(ending, outcome);
-            }
-            Ok(None) => return,
-            Err(_) => {
-                let message = format!(
-                    "{running} threads did not end within {drain:?}; what they held goes to the next owner"
-                );
-                note(("drain".into(), Err(Fatal::Unavailable(message))), outcome);
-                return;
-            }
+/// What the loader tells goes into the log, and into what every face shows.
+fn tell(status: &Status, event: Event) {
+    match event {
+        Event::Round => status.loader_beat(),
+        Event::Message { offset, kind } => status.control_message(offset, kind),
+        Event::Skipped { offset, why } => {
+            tracing::warn!(offset, "a control message was passed over: {why}");
+            status.skipped(offset, &why);
         }
-    }
-}
-
-/// The first failure is the one that counts.
-fn note((name, ended): Ended, outcome: &mut Result<(), Fatal>) {
-    match ended {
-        Ok(()) => tracing::debug!(%name, "ended"),
-        Err(error) => {
-            tracing::error!(%name, "{error}");
-            if outcome.is_ok() {
-                *outcome = Err(error);
-            }
+        Event::Candidates(versions) => status.candidates(versions),
+        Event::Refused { version, refusal } => {
+            tracing::error!(
+                version,
+                check = refusal.check.as_str(),
+                "refused: {}",
+                refusal.message
+            );
+            status.refused(&version, &refusal);
         }
-    }
-}
-
-/// SIGTERM or SIGINT; a second one ends the process on the spot.
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::warn!("signals cannot be caught; only a kill will end this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
+        Event::Swapped { served, load_seconds } => {
+            let Served { version, control_offset } = &*served;
+            tracing::info!(
+                model = version.model,
+                version = version.version,
+                digest = version.digest,
+                control_offset,
+                load_seconds,
+                "serves"
+            );
+            status.swapped(&served, load_seconds);
         }
-        tracing::warn!("asked twice; leaving at once");
-        std::process::exit(130);
-    });
-}
-
-async fn wished(stop: &Stop) {
-    while !stop.is_requested() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        Event::CaughtUp { messages } => {
+            tracing::info!(messages, "the control log is read to its end");
+            status.control_log_read();
+        }
     }
 }
 
@@ -286,14 +268,19 @@ fn bind(listen: Listen) -> Result<Option<TcpListener>, Fatal> {
     }
 }
 
-/// Unique among all instances: the configured name, or host, process and time of start.
-fn instance_name(config: &Config) -> String {
-    if let Some(id) = &config.delivery.instance_id {
-        return format!("{}-{id}", config.consumer.group_id);
-    }
-    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "host".into());
-    let now = jiff::Timestamp::now().as_nanosecond();
-    format!("{}-{host}-{}-{now:x}", config.consumer.group_id, std::process::id())
+/// Who this instance is: unique among all, by the configured name, or by host, process and time.
+fn identity(config: &Config) -> Identity {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "unknown".into() } else { host.trim().to_owned() };
+    let group = &config.consumer.group_id;
+    let instance = match &config.delivery.instance_id {
+        Some(id) => format!("{group}-{id}"),
+        None => {
+            let now = jiff::Timestamp::now().as_nanosecond();
+            format!("{group}-{host}-{}-{now:x}", std::process::id())
+        }
+    };
+    Identity { instance, host, model: config.model.name.clone() }
 }
 
 /// Lets the bundle that the configuration names through the gate.

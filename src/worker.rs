@@ -134,6 +134,11 @@ impl<B: Bus> Worker<B> {
         self.bus.lag()
     }
 
+    /// Rebalances that this worker has taken part in.
+    pub fn rebalances(&self) -> u64 {
+        self.bus.rebalances()
+    }
+
     /// Leaves the group.
     pub fn close(&mut self) {
         self.bus.close();

@@ -337,6 +337,10 @@ impl Bus for KafkaBus {
         self.consumer.as_ref().map(Consumer::lag).unwrap_or_default()
     }
 
+    fn rebalances(&self) -> u64 {
+        self.consumer.as_ref().map_or(0, Consumer::rebalances)
+    }
+
     fn letter_bytes_max(&self) -> usize {
         self.options.message_bytes_max
     }

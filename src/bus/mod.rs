@@ -57,6 +57,9 @@ pub trait Bus {
     /// How far behind each assigned partition is.
     fn lag(&mut self) -> Vec<Lag>;
 
+    /// Rebalances that this member has taken part in.
+    fn rebalances(&self) -> u64;
+
     /// The longest prediction that `send` takes, in bytes, key included.
     fn letter_bytes_max(&self) -> usize;
 

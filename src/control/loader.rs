@@ -26,12 +26,14 @@ const KEPT: usize = 2;
 /// What the loader tells: for logs, metrics and reports.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// A control message was read.
-    Message { kind: &'static str },
+    /// The loader has come round once more.
+    Round,
+    /// A control record was read: its type, `unknown` or `malformed`.
+    Message { offset: i64, kind: &'static str },
     /// A control record was passed over: unknown, malformed, or against what was said before.
     Skipped { offset: i64, why: String },
-    /// Versions that wait for `promote`.
-    Waits { version: String },
+    /// The versions that wait for `promote`, all of them.
+    Candidates(Vec<String>),
     /// A version did not pass the gate; what served before goes on.
     Refused { version: String, refusal: Refusal },
     /// Another version serves.
@@ -82,6 +84,7 @@ impl<F: FnMut(Event)> Loader<F> {
     pub fn run(mut self, stop: &Stop) -> Result<(), Fatal> {
         self.catch_up(stop)?;
         while !stop.is_requested() {
+            (self.tell)(Event::Round);
             if let Step::Record(record) = self.tail.next(TICK)?
                 && self.fold(&record)
             {
@@ -121,26 +124,19 @@ impl<F: FnMut(Event)> Loader<F> {
                     Unread::UnknownType(_) => "unknown",
                     Unread::Malformed(_) => "malformed",
                 };
-                (self.tell)(Event::Message { kind });
+                (self.tell)(Event::Message { offset, kind });
                 (self.tell)(Event::Skipped { offset, why: unread.to_string() });
                 return false;
             }
         };
-        (self.tell)(Event::Message { kind: message.kind() });
-        match self.registry.apply(offset, &message) {
-            Ok(Effect::Serves) => true,
-            Ok(Effect::Nothing) => false,
-            Ok(Effect::Waits) => {
-                if let Message::RetrainComplete { version, .. } = message {
-                    (self.tell)(Event::Waits { version });
-                }
-                false
-            }
-            Err(contradiction) => {
-                (self.tell)(Event::Skipped { offset, why: contradiction.to_string() });
-                false
-            }
+        (self.tell)(Event::Message { offset, kind: message.kind() });
+        let effect = self.registry.apply(offset, &message);
+        if let Err(contradiction) = &effect {
+            (self.tell)(Event::Skipped { offset, why: contradiction.to_string() });
         }
+        let candidates = self.registry.candidates().map(str::to_owned).collect();
+        (self.tell)(Event::Candidates(candidates));
+        effect == Ok(Effect::Serves)
     }
 
     /// Puts into the slot the first of the wanted versions that passes the gate.

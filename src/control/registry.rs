@@ -53,7 +53,7 @@ pub struct Wanted<'a> {
 }
 
 /// What a message changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Another version shall serve.
     Serves,
@@ -208,6 +208,16 @@ impl Registry {
                 control_offset: choice.control_offset,
             })
         })
+    }
+
+    /// Versions that were announced, never served, and wait for `promote`.
+    pub fn candidates(&self) -> impl Iterator<Item = &str> {
+        let never_chose =
+            |version: &str| self.choices.iter().all(|choice| choice.version != version);
+        self.versions
+            .iter()
+            .filter(move |(version, announced)| !announced.rolled_back && never_chose(version))
+            .map(|(version, _)| version.as_str())
     }
 
     /// Where the bundle of an announced version is.

@@ -13,6 +13,7 @@
 
 mod facts;
 pub mod health;
+pub mod http;
 pub mod metrics;
 pub mod rates;
 pub mod reports;

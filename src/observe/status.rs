@@ -180,6 +180,11 @@ impl Status {
         WorkerStatus { status: self.clone(), index }
     }
 
+    /// The instance's name.
+    pub fn instance(&self) -> &str {
+        &self.0.identity.instance
+    }
+
     /// Grows with each change that is worth a report of its own.
     pub fn revision(&self) -> u64 {
         self.facts().revision

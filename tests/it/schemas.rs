@@ -51,14 +51,18 @@ fn the_committed_schemas_are_those_of_the_types() {
             fs::write(path(name), &text).unwrap();
         }
         let committed = fs::read_to_string(path(name)).unwrap_or_default();
-        assert!(committed == text, "schemas/{name}.schema.json is not as the code has it: FORETELL_BLESS=1");
+        assert!(
+            committed == text,
+            "schemas/{name}.schema.json is not as the code has it: FORETELL_BLESS=1"
+        );
     }
 }
 
 #[test]
 fn the_example_bundles_are_valid() {
     for version in ["1", "2"] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flights/bundles").join(version);
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flights/bundles").join(version);
         let manifest = fs::read_to_string(folder.join("manifest.json")).unwrap();
         assert_valid("manifest", &serde_json::from_str(&manifest).unwrap());
         let golden = fs::read_to_string(folder.join("golden.jsonl")).unwrap();

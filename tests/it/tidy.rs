@@ -17,7 +17,10 @@ const LAW: &[(&str, &[&str])] = &[
     ("model", &["features", "score", "reject"]),
     ("score", &["features", "model", "reject"]),
     ("serving", &["model", "stop"]),
-    ("encode", &["batch", "config", "features", "model", "outbox", "record", "reject", "score", "serving"]),
+    (
+        "encode",
+        &["batch", "config", "features", "model", "outbox", "record", "reject", "score", "serving"],
+    ),
     ("bus", &["batch", "config", "outbox", "record", "reject", "stop"]),
     ("control/message", &[]),
     ("control/registry", &["control/message"]),
@@ -25,7 +28,18 @@ const LAW: &[(&str, &[&str])] = &[
     ("worker", &["batch", "bus", "encode", "outbox", "reject", "score", "serving"]),
     (
         "observe",
-        &["bus", "config", "control/message", "features", "model", "record", "reject", "serving", "stop", "worker"],
+        &[
+            "bus",
+            "config",
+            "control/message",
+            "features",
+            "model",
+            "record",
+            "reject",
+            "serving",
+            "stop",
+            "worker",
+        ],
     ),
     ("app", &["*"]),
     ("cli", &["*"]),
@@ -106,9 +120,11 @@ fn upper_rooms_import_lower_ones_and_never_the_reverse() {
     let law: BTreeMap<_, _> = LAW.iter().copied().collect();
     let mut broken = Vec::new();
     for (room, path, text) in sources() {
-        let allowed = law.get(room.as_str()).unwrap_or_else(|| panic!("{path}: no law for `{room}`"));
+        let allowed =
+            law.get(room.as_str()).unwrap_or_else(|| panic!("{path}: no law for `{room}`"));
         for import in imports(&text) {
-            let free = import == room || allowed.contains(&"*") || allowed.contains(&import.as_str());
+            let free =
+                import == room || allowed.contains(&"*") || allowed.contains(&import.as_str());
             if !free {
                 broken.push(format!("{path} imports {import}"));
             }
@@ -125,7 +141,8 @@ fn a_crate_is_known_only_where_it_belongs() {
             let used = text.lines().any(|line| {
                 let line = line.trim_start();
                 !line.starts_with("//")
-                    && (line.contains(&format!(" {name}::")) || line.contains(&format!("({name}::")))
+                    && (line.contains(&format!(" {name}::"))
+                        || line.contains(&format!("({name}::")))
             });
             if used && !rooms.contains(&room.as_str()) {
                 broken.push(format!("{path} uses {name}"));
@@ -139,7 +156,8 @@ fn a_crate_is_known_only_where_it_belongs() {
 fn unsafe_code_stands_in_one_file() {
     for (_, path, text) in sources() {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let sharp = code.filter(|line| line.contains("unsafe {") || line.contains("unsafe fn")).count();
+        let sharp =
+            code.filter(|line| line.contains("unsafe {") || line.contains("unsafe fn")).count();
         assert!(sharp == 0 || path == "bus/native.rs", "{path} has {sharp} lines of unsafe code");
     }
 }
