@@ -120,6 +120,13 @@ struct At<'w, 'a> {
 }
 
 impl At<'_, '_> {
+    fn number(self, number: f64) {
+        match self.place.number {
+            Some(column) => self.walk.write(column, number),
+            None => self.scalar(Found::Number(number)),
+        }
+    }
+
     fn scalar(self, found: Found<'_>) {
         self.walk.enter(self.place);
         self.walk.write_found(self.place, found);
@@ -173,17 +180,17 @@ impl<'de> Visitor<'de> for At<'_, '_> {
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.scalar(Found::Number(number as f64));
+        self.number(number as f64);
         Ok(())
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.scalar(Found::Number(number as f64));
+        self.number(number as f64);
         Ok(())
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.scalar(Found::Number(number));
+        self.number(number);
         Ok(())
     }
 
