@@ -1,8 +1,9 @@
 //! From an event's JSON to a row of the matrix.
 //!
 //! [`contract`] says which fields are features. [`decode::Decoder`] is the contract compiled:
-//! [`path`] makes one tree of all pointers, [`walk`] goes along it while `serde_json` reads the
-//! event once, and [`value`] turns what stands at a leaf into a number.
+//! `path` makes one tree of all pointers, `walk` goes along it while `serde_json` reads the event
+//! once, `value` turns what stands at a leaf into a number, and `words` finds keys and
+//! categories. `reference` is the same as a specification, for tests.
 
 pub mod contract;
 pub mod decode;

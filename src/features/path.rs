@@ -62,6 +62,9 @@ pub struct Place {
     pub members: Words,
     /// The same, if the value is an array: (index, place), ascending.
     pub elements: Vec<(usize, usize)>,
+    /// The column that reads the value here as the number it is, if no other reads it and none
+    /// reads below: so it is with most of the values that are read.
+    pub number: Option<usize>,
     /// The columns that read the value here.
     pub readers: Vec<(usize, Reader)>,
     /// The columns that read a part of the timestamp here. They stand apart so that it is
@@ -143,6 +146,12 @@ impl Tree {
     pub fn freeze(mut self) -> Vec<Place> {
         for (number, (place, steps)) in self.places.iter_mut().zip(self.steps).enumerate() {
             place.bit = 1 << (number % 64);
+            place.number = match &place.readers[..] {
+                [(column, Reader::Number)] if place.parts.is_empty() && steps.is_empty() => {
+                    Some(*column)
+                }
+                _ => None,
+            };
             place.elements =
                 steps.iter().filter_map(|(step, &to)| Some((index(step)?, to))).collect();
             place.elements.sort_unstable();

@@ -15,22 +15,25 @@ use crate::reject::Reason;
 
 const LIMITS: Limits = Limits { event_bytes_max: 400, json_depth_max: 5 };
 
-/// The row and what the captures hold, or the reason.
-type Outcome = Result<(Vec<f64>, Vec<Option<Value>>), Reason>;
+/// The row and what the captures hold, or the reason and the feature that is at fault.
+type Outcome = Result<(Vec<f64>, Vec<Option<Value>>), (Reason, Option<String>)>;
 
 fn reference(contract: &[Feature], captures: &[String], event: &[u8]) -> Outcome {
     if event.len() > LIMITS.event_bytes_max {
-        return Err(Reason::TooLarge);
+        return Err((Reason::TooLarge, None));
     }
-    let text = str::from_utf8(event).map_err(|_| Reason::NotUtf8)?;
+    let text = str::from_utf8(event).map_err(|_| (Reason::NotUtf8, None))?;
     if depth(text) > LIMITS.json_depth_max {
-        return Err(Reason::TooDeep);
+        return Err((Reason::TooDeep, None));
     }
-    let event: Value = serde_json::from_str(text).map_err(|_| Reason::NotJson)?;
+    let event: Value = serde_json::from_str(text).map_err(|_| (Reason::NotJson, None))?;
     if !event.is_object() {
-        return Err(Reason::NotAnObject);
+        return Err((Reason::NotAnObject, None));
     }
-    let row = contract.iter().map(|feature| column(feature, event.pointer(&feature.path)));
+    let row = contract.iter().map(|feature| {
+        column(feature, event.pointer(&feature.path))
+            .map_err(|reason| (reason, Some(feature.name.clone())))
+    });
     let spans = captures.iter().map(|path| event.pointer(path).cloned());
     Ok((row.collect::<Result<_, _>>()?, spans.collect()))
 }
@@ -209,11 +212,19 @@ fn event() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// NaN equals NaN, and 0 is not -0.
-fn bits(outcome: Outcome) -> Result<(Vec<u64>, Vec<Option<Value>>), Reason> {
-    outcome.map(|(row, captured)| {
-        let bits = row.into_iter().map(|x| if x.is_nan() { u64::MAX } else { x.to_bits() });
-        (bits.collect(), captured)
-    })
+fn bits(row: &[f64]) -> Vec<u64> {
+    row.iter().map(|x| if x.is_nan() { u64::MAX } else { x.to_bits() }).collect()
+}
+
+/// What the decoder makes of an event, as the reference tells it.
+fn decoded(contract: &[Feature], captures: &[String], event: &[u8]) -> Outcome {
+    let (row, texts) = run(contract, captures, LIMITS, event).map_err(|reject| {
+        // "`name` at `path`: …"
+        let feature = reject.message.starts_with('`').then(|| reject.message.split('`').nth(1));
+        (reject.reason, feature.flatten().map(str::to_owned))
+    })?;
+    let value = |text: String| serde_json::from_str(&text).unwrap();
+    Ok((row, texts.into_iter().map(|text| text.map(value)).collect()))
 }
 
 proptest! {
@@ -224,12 +235,8 @@ proptest! {
         captures in vec(prop_oneof![4 => pointer(), 1 => Just(String::new())], 0..3),
         event in event(),
     ) {
-        let expected = reference(&contract, &captures, &event);
-        let found = run(&contract, &captures, LIMITS, &event).map_err(|reject| reject.reason);
-        let found = found.map(|(row, texts)| {
-            let value = |text: String| serde_json::from_str(&text).unwrap();
-            (row, texts.into_iter().map(|text| text.map(value)).collect())
-        });
-        prop_assert_eq!(bits(found), bits(expected));
+        let bits = |outcome: Outcome| outcome.map(|(row, captured)| (bits(&row), captured));
+        let found = decoded(&contract, &captures, &event);
+        prop_assert_eq!(bits(found), bits(reference(&contract, &captures, &event)));
     }
 }

@@ -310,6 +310,17 @@ fn an_unknown_category_that_counts_as_missing_is_not_absent() {
 }
 
 #[test]
+fn numbers_are_categories_by_value() {
+    let contract = features(json!([
+        {"name": "n", "path": "/n", "kind": {"category": {"vocabulary": [7, -0.0, 0.1]}}},
+    ]));
+    for (number, code) in [("7.0", 0.0), ("70e-1", 0.0), ("0", 1.0), ("-0", 1.0), ("0.1", 2.0)] {
+        let event = format!(r#"{{"n":{number}}}"#);
+        assert_eq!(run(&contract, &[], LIMITS, event.as_bytes()).unwrap().0, [code], "{number}");
+    }
+}
+
+#[test]
 fn a_field_and_its_parent_can_both_be_features() {
     let contract = features(json!([
         {"name": "child", "path": "/a/b", "kind": "number"},
