@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    foretell::cli::Cli::parse().run()
+    foretell::cli::Cli::read().run()
 }

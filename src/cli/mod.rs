@@ -95,6 +95,16 @@ fn environment() -> Vec<(String, String)> {
 }
 
 impl Cli {
+    /// Reads the command line of this process; ends it, after help or with 64, where there is nothing
+    /// to run.
+    pub fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            let _ = error.print();
+            // clap's own code for a mistake is 2; help and version are none.
+            std::process::exit(if error.use_stderr() { 64 } else { 0 });
+        })
+    }
+
     /// Runs the command; a failure is told on stderr.
     pub fn run(self) -> ExitCode {
         match self.command.run() {

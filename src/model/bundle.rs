@@ -44,6 +44,8 @@ pub enum BundleError {
     Manifest { path: PathBuf, why: String },
     #[error("`{path}` has digest {found}, {wanted} was announced")]
     Announced { path: PathBuf, found: String, wanted: String },
+    #[error("`{path}` has more than the {declared} bytes that its manifest says")]
+    Longer { path: PathBuf, declared: u64 },
     #[error("`{path}` has SHA-256 {found}, its manifest says {wanted}")]
     Digest { path: PathBuf, found: String, wanted: String },
     #[error("`{path}` line {line}: {why}")]
@@ -105,7 +107,10 @@ fn member(
     if declared > bytes_max {
         return Err(BundleError::TooLarge { path, bytes_max });
     }
-    let bytes = read(&path, declared)?;
+    let bytes = read(&path, declared).map_err(|error| match error {
+        BundleError::TooLarge { path, .. } => BundleError::Longer { path, declared },
+        other => other,
+    })?;
     let found = sha256(&bytes);
     if found != wanted {
         return Err(BundleError::Digest { path, found, wanted: wanted.into() });

@@ -109,7 +109,9 @@ pub fn admit(
             BundleError::Uri { .. } | BundleError::Read { .. } | BundleError::TooLarge { .. } => {
                 Check::Fetch
             }
-            BundleError::Announced { .. } | BundleError::Digest { .. } => Check::Digest,
+            BundleError::Announced { .. }
+            | BundleError::Longer { .. }
+            | BundleError::Digest { .. } => Check::Digest,
             BundleError::Manifest { .. } => Check::Manifest,
             BundleError::Golden { .. } => Check::Golden,
         };
