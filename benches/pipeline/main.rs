@@ -40,7 +40,10 @@ fn bench() -> anyhow::Result<()> {
 }
 
 fn throughput(stage: &Stage) -> anyhow::Result<()> {
-    println!("{} events of {:.0} bytes, 12 partitions in and out, lz4, exactly once", stage.events, stage.bytes);
+    println!(
+        "{} events of {:.0} bytes, 12 partitions in and out, lz4, exactly once",
+        stage.events, stage.bytes
+    );
     println!("{:>10} {:>12} {:>14} {:>10}", "", "events/s", "client CPU-s/M", "max RSS MB");
     let mut ratios = Vec::new();
     for round in 0..ROUNDS {

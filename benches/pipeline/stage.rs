@@ -45,7 +45,8 @@ impl Result {
 impl Stage {
     /// Starts a broker (or takes that of `FORETELL_TEST_BOOTSTRAP`) and publishes the backlog.
     pub fn set(events: u64) -> anyhow::Result<Self> {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pipeline-{}", std::process::id()));
+        let folder =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pipeline-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let given = std::env::var("FORETELL_TEST_BOOTSTRAP").ok();
         let owns_broker = given.is_none();
@@ -149,7 +150,8 @@ impl Stage {
 
     pub fn copier(&self, name: &str) -> anyhow::Result<Child> {
         let me = std::env::current_exe()?;
-        let child = Command::new(me).args(["copier", &self.bootstrap, "bench-events", name]).spawn()?;
+        let child =
+            Command::new(me).args(["copier", &self.bootstrap, "bench-events", name]).spawn()?;
         Ok(child)
     }
 
