@@ -57,6 +57,11 @@ impl Instance {
         self.child.id()
     }
 
+    /// Has nobody ended it yet?
+    pub fn is_alive(&self) -> bool {
+        !self.is_gone
+    }
+
     /// How it ended, if it has by itself.
     pub fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
         if self.is_gone { Ok(None) } else { self.child.try_wait() }

@@ -233,3 +233,102 @@ impl Partition {
 pub fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three significant digits are allowed")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::tail::Record;
+    use crate::cli::demo::flights::Arrivals;
+
+    /// A ledger with entries: events, predictions and dead letters of partition 0, by offset.
+    struct Case(Ledger, Instant);
+
+    impl Case {
+        fn new() -> Self {
+            Self(Ledger::new(Quality::new(Arrivals::unpack().unwrap())), Instant::now())
+        }
+
+        fn enter(&mut self, topic: Topic, record: Record, after_ms: u64) -> &mut Self {
+            let at = self.1 + Duration::from_millis(after_ms);
+            self.0.enter(&Read { topic, record, at, at_ms: 1_000 });
+            self
+        }
+
+        fn event(&mut self, offset: i64) -> &mut Self {
+            self.enter(Topic::Events, record(offset), 0)
+        }
+
+        fn prediction(&mut self, offset: i64, version: &str, after_ms: u64) -> &mut Self {
+            let json = serde_json::json!({
+                "id": "x", "label": "late", "probability": 0.5, "version": version,
+                "input": {"partition": 0, "offset": offset},
+                "carry": {"carrier": "UA", "number": 1, "origin": "EWR", "dest": "IAH", "delay": 0},
+            });
+            let value = Some(json.to_string().into_bytes());
+            self.enter(Topic::Predictions, Record { value, ..record(77) }, after_ms)
+        }
+
+        fn dead_letter(&mut self, offset: i64) -> &mut Self {
+            let header = |name: &str, value: String| (name.to_owned(), Some(value.into_bytes()));
+            let headers = vec![
+                header("__connect.errors.partition", "0".into()),
+                header("__connect.errors.offset", offset.to_string()),
+                header("__connect.errors.exception.message", "no".into()),
+                header("foretell.reason", "not_json".into()),
+            ];
+            self.enter(Topic::DeadLetters, Record { headers, ..record(77) }, 0)
+        }
+    }
+
+    fn record(offset: i64) -> Record {
+        Record {
+            partition: 0,
+            offset,
+            timestamp_ms: Some(990),
+            key: None,
+            value: None,
+            headers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_event_has_one_answer_or_is_told() {
+        let mut case = Case::new();
+        // The answer may be read before its event; a dead letter is an answer too.
+        case.prediction(0, "1", 0).event(0).event(1).event(2).event(3);
+        case.dead_letter(1).prediction(3, "1", 0).prediction(3, "1", 0);
+        let counts = case.0.counts();
+        assert_eq!((counts.events, counts.predictions, counts.dead_letters), (4, 3, 1));
+        assert_eq!((counts.open(), case.0.lost(), counts.doubled), (1, 1, 1));
+        assert_eq!(case.0.reasons()["not_json"], 1);
+        assert_eq!(case.0.latency().max(), 10);
+    }
+
+    #[test]
+    fn an_answer_to_another_event_does_not_hide_a_loss() {
+        let mut case = Case::new();
+        case.event(0).prediction(5, "1", 0);
+        assert_eq!((case.0.counts().open(), case.0.lost()), (0, 1));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_counted() {
+        let mut case = Case::new();
+        case.enter(Topic::Predictions, record(0), 0).enter(Topic::DeadLetters, record(0), 0);
+        assert_eq!(case.0.counts().unreadable, 2);
+    }
+
+    #[test]
+    fn the_versions_take_turns_and_silence_is_measured() {
+        let mut case = Case::new();
+        case.prediction(0, "1", 0).prediction(1, "1", 10);
+        case.0.watch_silence();
+        case.prediction(2, "2", 40).prediction(3, "2", 50);
+        let partition = &case.0.partitions()[&0];
+        let turn = |version: &str, first, last| Turn { version: version.into(), first, last };
+        assert_eq!(partition.turns, [turn("1", 0, 1), turn("2", 2, 3)]);
+        assert_eq!(partition.silence, Duration::from_millis(30));
+        let versions = case.0.versions();
+        assert_eq!(versions.iter().map(|v| v.predictions).collect::<Vec<_>>(), [2, 2]);
+    }
+}

@@ -80,6 +80,9 @@ impl Live {
     }
 
     fn line(&self, rate: f64, counts: Counts) -> String {
+        if self.version.is_empty() {
+            return "waiting for the first prediction".into();
+        }
         let mut parts = vec![format!("{}/s", HumanCount(rate.round() as u64))];
         if !self.recent.is_empty() {
             let quantile = |q| self.recent.value_at_quantile(q);
@@ -97,5 +100,11 @@ impl Live {
 
     pub fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.clear();
     }
 }

@@ -10,21 +10,15 @@ use tempfile::TempDir;
 /// Configuration of the instances; the binary carries it.
 const SETTINGS: &str = include_str!("../../../config/demo.toml");
 
-macro_rules! bundle {
-    ($version:literal) => {
-        [
-            ("manifest.json", bundle!($version, "manifest.json")),
-            ("model.txt", bundle!($version, "model.txt")),
-            ("golden.jsonl", bundle!($version, "golden.jsonl")),
-        ]
-    };
-    ($version:literal, $file:literal) => {
-        include_bytes!(concat!("../../../examples/flights/bundles/", $version, "/", $file))
-            .as_slice()
-    };
-}
-
-const BUNDLES: [(&str, [(&str, &[u8]); 3]); 2] = [("1", bundle!("1")), ("2", bundle!("2"))];
+/// The two bundles, file by file.
+const BUNDLES: [(&str, &[u8]); 6] = [
+    ("1/manifest.json", include_bytes!("../../../examples/flights/bundles/1/manifest.json")),
+    ("1/model.txt", include_bytes!("../../../examples/flights/bundles/1/model.txt")),
+    ("1/golden.jsonl", include_bytes!("../../../examples/flights/bundles/1/golden.jsonl")),
+    ("2/manifest.json", include_bytes!("../../../examples/flights/bundles/2/manifest.json")),
+    ("2/model.txt", include_bytes!("../../../examples/flights/bundles/2/model.txt")),
+    ("2/golden.jsonl", include_bytes!("../../../examples/flights/bundles/2/golden.jsonl")),
+];
 
 pub struct Luggage {
     folder: TempDir,
@@ -33,12 +27,11 @@ pub struct Luggage {
 impl Luggage {
     pub fn unpack() -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("foretell-demo-").tempdir()?;
-        for (version, files) in BUNDLES {
-            let bundle = folder.path().join(version);
-            fs::create_dir(&bundle)?;
-            for (name, bytes) in files {
-                fs::write(bundle.join(name), bytes)?;
-            }
+        for version in ["1", "2"] {
+            fs::create_dir(folder.path().join(version))?;
+        }
+        for (name, bytes) in BUNDLES {
+            fs::write(folder.path().join(name), bytes)?;
         }
         fs::write(folder.path().join("demo.toml"), SETTINGS)?;
         Ok(Self { folder })

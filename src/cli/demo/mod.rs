@@ -15,6 +15,7 @@ mod feeder;
 mod flights;
 mod inside;
 mod instance;
+mod introduction;
 mod ledger;
 mod live;
 mod luggage;
@@ -26,14 +27,16 @@ mod settings;
 mod stage;
 mod summary;
 mod tour;
+mod verdict;
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use clap::Args;
 
-use super::environment;
 use super::failure::Failure;
+use super::{environment, logging};
+use crate::config::Log;
 use flights::{Arrivals, Flights};
 use inside::Inside;
 use ledger::Ledger;
@@ -79,6 +82,8 @@ impl Demo {
     pub fn run(&self) -> Result<(), Failure> {
         let (tell, facts) = sync_channel(FACTS_MAX);
         fact::catch_signals(tell.clone())?;
+        // The story is on stdout; of the instance inside, only what is wrong.
+        logging::install(&Log { level: "warn".into(), ..Log::default() });
         let luggage = Luggage::unpack()?;
         let stage: Box<dyn Stage> = match &self.bootstrap_servers {
             None => Box::new(Inside::start(&luggage)?),

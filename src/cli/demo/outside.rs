@@ -66,7 +66,8 @@ impl Stage for Outside {
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {
-        self.instances.iter().map(|instance| instance.address).collect()
+        let alive = self.instances.iter().filter(|instance| instance.is_alive());
+        alive.map(|instance| instance.address).collect()
     }
 
     fn introduction(&self) -> Vec<(&'static str, String)> {

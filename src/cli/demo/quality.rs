@@ -8,16 +8,24 @@ use super::flights::Arrivals;
 
 pub struct Quality {
     arrivals: Arrivals,
-    /// By version: the probability given, and whether the flight was late.
-    judged: BTreeMap<String, Vec<(f64, bool)>>,
+    judged: BTreeMap<String, Vec<Judged>>,
+}
+
+/// A prediction, and what became of the flight.
+struct Judged {
+    probability: f64,
+    delay: i32,
+    was_late: bool,
 }
 
 /// How well a version told late flights from others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
     pub version: String,
-    pub flights: usize,
+    pub flights: u64,
     pub auc: f64,
+    /// What one would get without any model: a flight that left late arrives late.
+    pub auc_of_delay: f64,
 }
 
 impl Quality {
@@ -26,25 +34,29 @@ impl Quality {
     }
 
     pub fn note(&mut self, prediction: &Prediction) {
-        if let Some(was_late) = self.arrivals.was_late(&prediction.id) {
-            let judged = self.judged.entry(prediction.version.clone()).or_default();
-            judged.push((prediction.probability, was_late));
-        }
+        let Some(was_late) = self.arrivals.was_late(&prediction.id) else { return };
+        let judged = self.judged.entry(prediction.version.clone()).or_default();
+        let Prediction { probability, ref carry, .. } = *prediction;
+        judged.push(Judged { probability, delay: carry.delay, was_late });
     }
 
     pub fn judge(&self) -> Vec<Judgement> {
-        let judge = |(version, judged): (&String, &Vec<(f64, bool)>)| {
+        let judge = |(version, judged): (&String, &Vec<Judged>)| {
+            let by = |score: fn(&Judged) -> f64| {
+                auc(judged.iter().map(|flight| (score(flight), flight.was_late)).collect())
+            };
             Some(Judgement {
                 version: version.clone(),
-                flights: judged.len(),
-                auc: auc(judged.clone())?,
+                flights: judged.len() as u64,
+                auc: by(|flight| flight.probability)?,
+                auc_of_delay: by(|flight| flight.delay.into())?,
             })
         };
         self.judged.iter().filter_map(judge).collect()
     }
 }
 
-/// The chance that a late flight was given a higher probability than one on time; a tie counts
+/// The chance that a late flight has a higher score than one on time; a tie counts
 /// half. `None` without flights of both kinds.
 fn auc(mut judged: Vec<(f64, bool)>) -> Option<f64> {
     judged.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, LineStyle, Table, presets};
 use console::{Term, style};
 
 use super::answer::{DeadLetter, Prediction};
@@ -81,10 +81,11 @@ pub fn plain_table() -> Table {
     table
 }
 
-/// A table of figures.
+/// A table of figures: lines around its head and under its last row.
 pub fn figures(header: impl Into<comfy_table::Row>) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    let style = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
+    table.load_style(style).set_header(header);
     fit(&mut table);
     table
 }

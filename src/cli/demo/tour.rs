@@ -16,7 +16,7 @@ use super::luggage::Luggage;
 use super::reader::Reader;
 use super::screen::Screen;
 use super::stage::{Stage, Strike};
-use super::summary;
+use super::{introduction, summary, verdict};
 use crate::bus::Fatal;
 use crate::bus::publish::Publisher;
 use crate::cli::announce;
@@ -79,9 +79,16 @@ pub struct Moments {
     pub interrupts: u32,
 }
 
+impl Moments {
+    /// The first Ctrl-C ends the feed; the second does not wait for answers either.
+    pub fn is_abandoned(&self) -> bool {
+        self.interrupts > 1
+    }
+}
+
 impl Tour {
     pub fn take(mut self) -> Result<(), Failure> {
-        summary::introduction(&self)?;
+        introduction::print(&self)?;
         self.gather()?;
         self.feed_all()?;
         self.settle(ANSWERS_TIMEOUT)?;
@@ -91,7 +98,7 @@ impl Tour {
         self.wait(QUIET, |_| false)?;
         self.screen.live.clear();
         summary::print(&self)?;
-        self.judge()?;
+        verdict::pass(&self)?;
         if self.serves_on() {
             self.serve()?;
         }
@@ -149,6 +156,9 @@ impl Tour {
         to: Option<u64>,
         mut at: impl FnMut(&mut Self, u64) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        if self.is_over() {
+            return Ok(());
+        }
         let config = self.stage.config();
         let feed = Feed {
             topic: config.topics.events.clone(),
@@ -164,7 +174,8 @@ impl Tour {
             at(self, from + feeder.flights())?;
         }
         self.moments.published += feeder.stop()?;
-        Ok(())
+        // The last of them may have gone out since it was asked.
+        if self.is_over() { Ok(()) } else { at(self, from + feeder.flights()) }
     }
 
     fn announce(&mut self) -> Result<(), Failure> {
@@ -175,7 +186,8 @@ impl Tour {
         let (value, offset) = announce::say(config, &message)?;
         let offset = offset.map(|offset| format!(", offset {offset}")).unwrap_or_default();
         self.screen.heading("Half-way: version 2 is ready, and a message says so")?;
-        self.screen.line(format_args!("  on {}{offset}:\n  {value}", config.topics.control))?;
+        self.screen.line(format_args!("  on {}{offset}:", config.topics.control))?;
+        self.screen.line(format_args!("  {}", console::style(value).dim()))?;
         Ok(())
     }
 
@@ -196,10 +208,10 @@ impl Tour {
     /// Waits until everything is answered.
     fn settle(&mut self, timeout: Duration) -> Result<(), Failure> {
         let published = self.moments.published;
-        let interrupts = self.moments.interrupts;
-        self.wait(timeout, |tour| {
-            tour.is_answered(published) || tour.moments.interrupts > interrupts
-        })?;
+        if self.is_over() && !self.is_answered(published) {
+            self.screen.line("\nStopping once all is answered. Ctrl-C again leaves at once.")?;
+        }
+        self.wait(timeout, |tour| tour.is_answered(published) || tour.moments.is_abandoned())?;
         Ok(())
     }
 
@@ -251,17 +263,9 @@ impl Tour {
         Ok(())
     }
 
-    /// The promise, held against what the reader has counted.
-    fn judge(&self) -> Result<(), Failure> {
-        match summary::broken_promise(self) {
-            Some(broken) => Err(Fatal::Bug(broken).into()),
-            None => Ok(()),
-        }
-    }
-
     /// Goes on until Ctrl-C.
     fn serve(&mut self) -> Result<(), Failure> {
-        summary::addresses(self)?;
+        introduction::print_again(self)?;
         self.screen = Screen::new(Live::new(None));
         self.screen.head()?;
         self.feed(self.plan.flights, None, |_, _| Ok(()))?;
@@ -273,10 +277,10 @@ impl Tour {
         self.screen.line(format_args!(
             "\n{} events, {} lost, {} doubled.",
             HumanCount(counts.events),
-            self.ledger.lost(),
+            verdict::lost(self),
             counts.doubled
         ))?;
-        self.judge()
+        Ok(verdict::pass(self)?)
     }
 }
 
