@@ -3,7 +3,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-kafka test bench lint
 
-# Options for `foretell demo`: make demo ARGS="--json"
+# Options for `foretell demo`: make demo ARGS="--rate 5000"
 ARGS ?=
 
 help: ## this list

@@ -208,3 +208,13 @@ pub fn create_topics(
         })
         .collect()
 }
+
+/// Deletes the five topics, as the tour does with its own.
+pub fn delete_topics(kafka: &Kafka, topics: &Topics) -> Result<(), Fatal> {
+    let Topics { events, predictions, dead_letters, control, reports } = topics;
+    let names = [events, predictions, dead_letters, control, reports].map(String::as_str);
+    let asked = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
+    pollster::block_on(admin(kafka)?.delete_topics(&names, &asked))
+        .map_err(|error| Fatal::Unavailable(format!("deleting topics: {error}")))?;
+    Ok(())
+}

@@ -30,6 +30,7 @@ pub mod admin;
 pub mod consumer;
 pub mod context;
 pub mod embedded;
+pub mod group;
 pub mod kafka;
 mod native;
 pub mod options;

@@ -85,8 +85,10 @@ pub fn reader(kafka: &Kafka) -> ClientConfig {
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         // Without a group nothing is committed under it, but librdkafka wants a name to assign.
-        .set("group.id", "foretell-reader")
-        .set("fetch.wait.max.ms", "100");
+        .set("group.id", "foretell-reader");
+    if kafka.properties.iter().all(|(key, _)| key != "fetch.wait.max.ms") {
+        config.set("fetch.wait.max.ms", "100");
+    }
     config
 }
 

@@ -1,6 +1,6 @@
 //! `foretell model announce`, `promote` and `rollback`: one control message each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -66,23 +66,12 @@ pub struct Rollback {
 impl Announce {
     pub fn run(&self) -> Result<(), Failure> {
         let config = self.configured.load()?;
-        let admitted = gate::admit(
-            &self.bundle,
-            Expected { model: Some(&config.model.name), ..Expected::default() },
-            &app::gate_settings_for_tools(),
-        )?;
-        let here = self.bundle.canonicalize()?;
-        let message = Message::RetrainComplete {
-            model: admitted.version.model,
-            version: admitted.version.version,
-            uri: self.uri.clone().unwrap_or_else(|| here.display().to_string()),
-            digest: admitted.version.digest,
-            rollout: match self.rollout {
-                RolloutArg::Immediate => Rollout::Immediate,
-                RolloutArg::Shadow => Rollout::Shadow,
-                RolloutArg::Hold => Rollout::Hold,
-            },
+        let rollout = match self.rollout {
+            RolloutArg::Immediate => Rollout::Immediate,
+            RolloutArg::Shadow => Rollout::Shadow,
+            RolloutArg::Hold => Rollout::Hold,
         };
+        let message = complete(&config, &self.bundle, self.uri.clone(), rollout)?;
         publish(&config, &message)
     }
 }
@@ -108,12 +97,42 @@ impl Rollback {
     }
 }
 
-/// Publishes a control message and prints it with its place in the log.
-pub(super) fn publish(config: &Config, message: &Message) -> Result<(), Failure> {
+/// The message that announces a bundle; it has to pass the gate here first. `uri`: where the
+/// instances find it, by default at its path here.
+pub(super) fn complete(
+    config: &Config,
+    bundle: &Path,
+    uri: Option<String>,
+    rollout: Rollout,
+) -> Result<Message, Failure> {
+    let admitted = gate::admit(
+        bundle,
+        Expected { model: Some(&config.model.name), ..Expected::default() },
+        &app::gate_settings_for_tools(),
+    )?;
+    let here = bundle.canonicalize()?;
+    Ok(Message::RetrainComplete {
+        model: admitted.version.model,
+        version: admitted.version.version,
+        uri: uri.unwrap_or_else(|| here.display().to_string()),
+        digest: admitted.version.digest,
+        rollout,
+    })
+}
+
+/// Publishes a control message; says how it reads and at which offset it stands, where the broker
+/// told.
+pub(super) fn say(config: &Config, message: &Message) -> Result<(String, Option<i64>), Failure> {
     let publisher = Publisher::new(&config.kafka)?;
     let value = serde_json::to_string(message).map_err(std::io::Error::from)?;
     publisher.send(&config.topics.control, Some(message.model().as_bytes()), value.as_bytes())?;
     let offset = publisher.flush(Duration::from_millis(config.kafka.connect_timeout_ms))?;
+    Ok((value, offset))
+}
+
+/// Says it and prints it.
+fn publish(config: &Config, message: &Message) -> Result<(), Failure> {
+    let (value, offset) = say(config, message)?;
     println!("{value}");
     if let Some(offset) = offset {
         eprintln!("said at offset {offset} of `{}`", config.topics.control);

@@ -1,0 +1,92 @@
+//! Were the predictions any good? Known only afterwards: each prediction beside what became of the
+//! flight.
+
+use std::collections::BTreeMap;
+
+use super::answer::Prediction;
+use super::flights::Arrivals;
+
+pub struct Quality {
+    arrivals: Arrivals,
+    judged: BTreeMap<String, Vec<Judged>>,
+}
+
+/// A prediction, and what became of the flight.
+struct Judged {
+    probability: f64,
+    delay: i32,
+    was_late: bool,
+}
+
+/// How well a version told late flights from others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    pub version: String,
+    pub flights: u64,
+    pub auc: f64,
+    /// What one would get without any model: a flight that left late arrives late.
+    pub auc_of_delay: f64,
+}
+
+impl Quality {
+    pub fn new(arrivals: Arrivals) -> Self {
+        Self { arrivals, judged: BTreeMap::new() }
+    }
+
+    pub fn note(&mut self, prediction: &Prediction) {
+        let Some(was_late) = self.arrivals.was_late(&prediction.id) else { return };
+        let judged = self.judged.entry(prediction.version.clone()).or_default();
+        let Prediction { probability, ref carry, .. } = *prediction;
+        judged.push(Judged { probability, delay: carry.delay, was_late });
+    }
+
+    pub fn judge(&self) -> Vec<Judgement> {
+        let judge = |(version, judged): (&String, &Vec<Judged>)| {
+            let by = |score: fn(&Judged) -> f64| {
+                auc(judged.iter().map(|flight| (score(flight), flight.was_late)).collect())
+            };
+            Some(Judgement {
+                version: version.clone(),
+                flights: judged.len() as u64,
+                auc: by(|flight| flight.probability)?,
+                auc_of_delay: by(|flight| flight.delay.into())?,
+            })
+        };
+        self.judged.iter().filter_map(judge).collect()
+    }
+}
+
+/// The chance that a late flight has a higher score than one on time; a tie counts
+/// half. `None` without flights of both kinds.
+fn auc(mut judged: Vec<(f64, bool)>) -> Option<f64> {
+    judged.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
+    let (mut late, mut on_time, mut won) = (0.0, 0.0, 0.0);
+    for tied in judged.chunk_by(|(a, _), (b, _)| a == b) {
+        let late_here = tied.iter().filter(|(_, was_late)| *was_late).count() as f64;
+        let on_time_here = tied.len() as f64 - late_here;
+        won += late_here * (on_time + on_time_here / 2.0);
+        late += late_here;
+        on_time += on_time_here;
+    }
+    (late > 0.0 && on_time > 0.0).then(|| won / (late * on_time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(late: &[f64], on_time: &[f64], expected: Option<f64>) {
+        let late = late.iter().map(|probability| (*probability, true));
+        let judged = late.chain(on_time.iter().map(|probability| (*probability, false)));
+        assert_eq!(auc(judged.collect()), expected);
+    }
+
+    #[test]
+    fn auc_is_the_share_of_pairs_in_the_right_order() {
+        check(&[0.9, 0.8], &[0.1, 0.2], Some(1.0));
+        check(&[0.1], &[0.2, 0.3], Some(0.0));
+        check(&[0.5, 0.5], &[0.5], Some(0.5));
+        check(&[0.2, 0.9], &[0.1, 0.5], Some(0.75));
+        check(&[0.9], &[], None);
+    }
+}
