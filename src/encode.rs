@@ -287,8 +287,8 @@ impl Encoder {
         outbox: &mut Outbox,
     ) {
         let record = batch.record(row);
-        let length = record.value.map_or(0, <[u8]>::len) + reject.message.len();
-        let fits = length <= bytes_max;
+        let length = record.value.map_or(0, <[u8]>::len);
+        let fits = length + reject.message.len() <= bytes_max;
         let reason = reject.reason;
         let mut letter = outbox.reject(row, reason, fits);
         letter

@@ -77,12 +77,17 @@ impl<B: Bus> Worker<B> {
         }
     }
 
-    /// Collects one batch and sees it settled. Without a version to serve, nothing is collected.
+    /// Collects one batch and sees it settled. Without a version to serve, nothing is collected,
+    /// and the call returns at once: wait for one first.
     ///
     /// # Errors
     /// What ends this worker. Records that were not settled go to the next owner.
     pub fn turn(&mut self) -> Result<Turn, Fatal> {
         let mut turn = Turn::default();
+        // What is collected has to be settled: the next `collect` would forget it.
+        if self.serving.load().is_none() {
+            return Ok(turn);
+        }
         let began = Instant::now();
         self.bus.collect(&mut self.batch)?;
         turn.times.collect = began.elapsed();
