@@ -1,5 +1,6 @@
 //! The integration tests, one binary.
 
 mod allocation;
+mod kafka;
 mod schemas;
 mod tidy;
