@@ -22,6 +22,9 @@ use crate::record::NextOffset;
 /// times out, and until then the offsets under it are not stable.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// librdkafka tells of each partition by itself; they are looked at together.
+const GATHER: Duration = Duration::from_millis(50);
+
 pub struct Reset {
     start_from: StartFrom,
     out_of_range: OutOfRange,
@@ -36,7 +39,7 @@ impl Reset {
 
     /// librdkafka has told that some partition has no place to read from.
     pub fn ask(&mut self) {
-        self.due.get_or_insert_with(Instant::now);
+        self.due.get_or_insert_with(|| Instant::now() + GATHER);
     }
 
     pub fn is_due(&self) -> bool {

@@ -147,10 +147,6 @@ offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
 # The first member of a group need not wait 3 s for others.
 group.initial.rebalance.delay.ms=0
-# After kill -9 the controller, which died too, grants the broker's name anew only when the lease
-# of the dead one is over: 3 s instead of 9.
-broker.session.timeout.ms=3000
-broker.heartbeat.interval.ms=500
 # 10 MB of index files for each partition, and 128 MB of the cleaner's, are too much here.
 log.index.size.max.bytes=1048576
 log.cleaner.dedupe.buffer.size=16777216

@@ -3,5 +3,6 @@
 mod allocation;
 mod cli;
 mod docs;
+mod kafka;
 mod schemas;
 mod tidy;

@@ -1,0 +1,60 @@
+//! A Kafka broker, run by `tests/broker/broker.sh`. It dies with this process.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::scratch;
+
+pub struct Broker {
+    pub address: String,
+    dir: PathBuf,
+}
+
+impl Broker {
+    /// The broker that all tests share; nobody may stop it.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Broker> = OnceLock::new();
+        SHARED.get_or_init(|| match std::env::var("FORETELL_TEST_BOOTSTRAP") {
+            Ok(address) => Self { address, dir: PathBuf::new() },
+            Err(_) => Self::start("shared"),
+        })
+    }
+
+    /// A broker for one test.
+    pub fn start(name: &str) -> Self {
+        let dir = scratch::folder("brokers").join(name);
+        let owner = std::process::id().to_string();
+        let address = script(&["start", "--owner", &owner], &dir);
+        Self { address, dir }
+    }
+
+    /// Ends it with SIGKILL; its data stays.
+    pub fn kill(&self) {
+        script(&["kill"], &self.dir);
+    }
+
+    /// Ends it in good order; its data stays.
+    pub fn stop(&self) {
+        script(&["stop"], &self.dir);
+    }
+
+    /// Brings it back, with its data, on its port.
+    pub fn restart(&self) {
+        script(&["restart"], &self.dir);
+    }
+}
+
+/// What the script prints.
+fn script(arguments: &[&str], dir: &Path) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/broker/broker.sh");
+    let output = Command::new(script)
+        .args(arguments)
+        .arg("--dir")
+        .arg(dir)
+        .output()
+        .expect("broker.sh can be run");
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "broker.sh {arguments:?} failed:\n{talk}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}

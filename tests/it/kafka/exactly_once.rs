@@ -1,0 +1,76 @@
+//! Instances that die, freeze and come back: nothing is lost and nothing is doubled.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::deployment::Deployment;
+use super::eventually::SOON;
+use super::feeder::{self, Feeder};
+use super::instance::await_shares;
+use super::probe::Probe;
+use super::transaction;
+
+const PARTITIONS: i32 = 6;
+
+/// Two instances at work under load, killed one in the middle of a transaction.
+#[test]
+fn an_instance_killed_in_mid_transaction_loses_and_doubles_nothing() {
+    let deployment = Arc::new(Deployment::new("killed", PARTITIONS));
+    let mut probe = Probe::new(&deployment);
+    let feeder = Feeder::start(&deployment, 1000);
+    let (stays, dies) = (deployment.start(), deployment.start());
+    await_shares(SOON, PARTITIONS, &[&stays, &dies]);
+    probe.await_answers(SOON, 1000);
+    transaction::freeze_in_the_middle(&deployment, &dies);
+    dies.kill();
+    let killed = Instant::now();
+    probe.await_all(SOON);
+    println!(
+        "all partitions are answered again {:.1} s after kill -9",
+        killed.elapsed().as_secs_f64()
+    );
+    feeder.stop();
+    probe.await_all(SOON);
+    probe.verdict().is_exactly_once();
+}
+
+/// The zombie: frozen for longer than its session and its transaction last, then awake again and
+/// unaware of it, with a batch in hand that others have answered meanwhile.
+#[test]
+fn an_instance_frozen_in_mid_transaction_wakes_up_and_doubles_nothing() {
+    let deployment = Arc::new(Deployment::new("zombie", PARTITIONS));
+    let mut probe = Probe::new(&deployment);
+    let feeder = Feeder::start(&deployment, 1000);
+    let (stays, freezes) = (deployment.start(), deployment.start());
+    await_shares(SOON, PARTITIONS, &[&stays, &freezes]);
+    probe.await_answers(SOON, 1000);
+    transaction::freeze_in_the_middle(&deployment, &freezes);
+    // Answers on its partitions prove that the broker has given up on member and transaction.
+    await_shares(SOON, PARTITIONS, &[&stays]);
+    probe.await_all(SOON);
+    freezes.thaw();
+    await_shares(SOON, PARTITIONS, &[&stays, &freezes]);
+    feeder.stop();
+    probe.await_all(SOON);
+    probe.verdict().is_exactly_once();
+}
+
+/// While a dead member's transaction is open, the offsets under it are not stable, and librdkafka
+/// forgets them when the assignment changes meanwhile (kafka-facts.md §0.1).
+#[test]
+fn offsets_under_an_open_transaction_are_waited_for() {
+    let deployment = Deployment::new("unstable", PARTITIONS);
+    let mut probe = Probe::new(&deployment);
+    feeder::burst(&deployment, 2000);
+    let mut first = deployment.start();
+    probe.await_all(SOON);
+    let (end, _) = first.terminate(SOON);
+    assert_eq!(end.code, Some(0), "expected a clean end: {}", end.said);
+    let _open = transaction::settle_and_leave_open(&deployment, PARTITIONS);
+    feeder::burst(&deployment, 1000);
+    let members = [deployment.start(), deployment.start(), deployment.start()];
+    let [a, b, c] = &members;
+    await_shares(SOON, PARTITIONS, &[a, b, c]);
+    probe.await_all(SOON);
+    probe.verdict().is_exactly_once();
+}

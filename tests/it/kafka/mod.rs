@@ -1,0 +1,32 @@
+//! Against a real Kafka: the built program, killed, frozen, joined, rolled back, and a reader of
+//! the topics that counts.
+//!
+//! Each test makes a [`Deployment`](deployment::Deployment): topics, group and configuration of its
+//! own on one broker that all share. It starts [`Instance`](instance::Instance)s of the program,
+//! publishes events with a [`Feeder`](feeder::Feeder), does harm, and has a
+//! [`Probe`](probe::Probe) compare the events with what became of them. The
+//! [model](model) is so small that the test knows what each version says of each event.
+//!
+//! `FORETELL_TEST_BOOTSTRAP=host:port` takes another broker; what stops or kills one starts its own.
+
+mod broker;
+mod deployment;
+mod eventually;
+mod feeder;
+mod instance;
+mod model;
+mod probe;
+mod scratch;
+mod topics;
+mod transaction;
+
+mod control;
+mod dead_letters;
+mod exactly_once;
+mod outage;
+mod passing_on;
+mod positions;
+mod rebalance;
+mod shutdown;
+mod startup;
+mod swap;

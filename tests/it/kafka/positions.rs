@@ -1,0 +1,114 @@
+//! Where a group begins that has no committed offsets, or whose events are gone.
+
+use std::sync::Arc;
+
+use super::deployment::Deployment;
+use super::eventually::{SOON, eventually};
+use super::feeder;
+use super::instance::await_shares;
+use super::probe::Probe;
+use super::topics;
+
+const PARTITIONS: i32 = 3;
+
+#[test]
+fn a_new_group_begins_at_the_oldest_event() {
+    let deployment = Deployment::new("earliest", PARTITIONS);
+    feeder::burst(&deployment, 500);
+    let mut probe = Probe::new(&deployment);
+    let _instance = deployment.start();
+    probe.await_all(SOON);
+    probe.verdict().is_exactly_once();
+}
+
+#[test]
+fn a_new_group_begins_at_the_latest_event_where_told_so_and_loses_none_from_there() {
+    let deployment = Deployment::new("latest", PARTITIONS).with("consumer.start_from", "latest");
+    feeder::burst(&deployment, 500);
+    let mut probe = Probe::new(&deployment);
+    let mut first = deployment.start();
+    await_shares(SOON, PARTITIONS, &[&first]);
+    // Published until all partitions have an answer: the group has committed from then on.
+    eventually(SOON, "answers on all partitions", || {
+        feeder::burst(&deployment, 30);
+        probe.read();
+        let of = |partition| probe.answers.iter().any(|answer| answer.input.0 == partition);
+        (0..PARTITIONS).all(of).then_some(())
+    });
+    let verdict = probe.verdict();
+    assert!(verdict.lost.len() >= 500, "expected the first 500 to be passed over: {verdict}");
+    let (end, _) = first.terminate(SOON);
+    assert_eq!(end.code, Some(0), "expected a clean end: {}", end.said);
+    // What comes while nobody is there is not passed over.
+    feeder::burst(&deployment, 300);
+    let _second = deployment.start();
+    let events = topics::read(&deployment, &deployment.topics.events);
+    let passed_over = probe.verdict().lost.len() - 300;
+    probe.await_answers(SOON, (events.len() - passed_over) as u64);
+    let verdict = probe.verdict();
+    assert_eq!(
+        verdict.lost.len(),
+        passed_over,
+        "expected no event lost after the first: {verdict}"
+    );
+    assert_eq!(verdict.doubled, [], "expected no event twice: {verdict}");
+}
+
+/// Retention deletes events that a stopped group has not read.
+fn overtaken(name: &'static str) -> (Deployment, i64) {
+    let deployment = Deployment::new(name, PARTITIONS);
+    feeder::burst(&deployment, 300);
+    let mut probe = Probe::new(&deployment);
+    let mut first = deployment.start();
+    probe.await_all(SOON);
+    let (end, _) = first.terminate(SOON);
+    assert_eq!(end.code, Some(0), "expected a clean end: {}", end.said);
+    let topic = deployment.topics.events.clone();
+    let (_, read) = topics::ends(&deployment, &topic, 1, true);
+    feeder::burst(&deployment, 600);
+    topics::delete_below(&deployment, &topic, &[(1, read + 50)]);
+    (deployment, read)
+}
+
+#[test]
+fn events_deleted_unread_end_the_instance_which_says_how_many_are_lost() {
+    let (deployment, _) = overtaken("overtaken-stop");
+    let end = deployment.start().end(SOON);
+    assert_eq!(end.code, Some(65), "expected exit code 65: {}", end.said);
+    for words in ["partition 1", "50 events", "consumer.out_of_range"] {
+        assert!(end.said.contains(words), "expected to be told `{words}`: {}", end.said);
+    }
+}
+
+#[test]
+fn events_deleted_unread_are_counted_and_passed_over_where_told_so() {
+    let (deployment, read) = overtaken("overtaken-go-on");
+    let deployment = deployment.with("consumer.out_of_range", "earliest");
+    let mut probe = Probe::new(&deployment);
+    let instance = deployment.start();
+    probe.await_answers(SOON, 900 - 50);
+    instance.await_saying(SOON, &["ERROR", "partition 1", "50 events"]);
+    let first_after = probe.answers.iter().map(|answer| answer.input);
+    let first_after = first_after.filter(|&(partition, offset)| partition == 1 && offset >= read);
+    assert_eq!(
+        first_after.map(|(_, offset)| offset).min(),
+        Some(read + 50),
+        "expected partition 1 to go on at the oldest event that is left"
+    );
+    // Those that are gone cannot be compared any more; the others have one answer each.
+    let verdict = probe.verdict();
+    assert_eq!((verdict.lost, verdict.disordered), (vec![], vec![]), "expected none lost besides");
+}
+
+/// Their partitions change hands while most have no place to read from yet.
+#[test]
+fn several_instances_of_a_new_group_begin_together() {
+    let deployment = Arc::new(Deployment::new("together", 12));
+    let feeder = feeder::Feeder::start(&deployment, 1000);
+    let mut probe = Probe::new(&deployment);
+    let instances: Vec<_> = (0..4).map(|_| deployment.start()).collect();
+    await_shares(SOON, 12, &instances.iter().collect::<Vec<_>>());
+    feeder.stop();
+    probe.await_all(SOON);
+    probe.verdict().is_exactly_once();
+}

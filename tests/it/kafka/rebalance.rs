@@ -1,0 +1,98 @@
+//! Members come and go, and partitions are added: the others go on, and nothing is lost or doubled.
+
+use std::sync::Arc;
+
+use super::deployment::Deployment;
+use super::eventually::{SOON, eventually};
+use super::feeder::{self, Feeder};
+use super::instance::await_shares;
+use super::probe::Probe;
+use super::topics;
+
+const PARTITIONS: i32 = 6;
+
+#[test]
+fn an_instance_joins_and_leaves_under_load() {
+    let deployment = Arc::new(Deployment::new("rebalance", PARTITIONS));
+    let mut probe = Probe::new(&deployment);
+    let feeder = Feeder::start(&deployment, 1000);
+    let (one, two) = (deployment.start(), deployment.start());
+    await_shares(SOON, PARTITIONS, &[&one, &two]);
+    let mut guest = deployment.start();
+    await_shares(SOON, PARTITIONS, &[&one, &two, &guest]);
+    probe.await_all(SOON);
+    let (end, took) = guest.terminate(SOON);
+    assert_eq!(end.code, Some(0), "expected the guest to leave in good order: {}", end.said);
+    println!("the guest left {:.1} s after SIGTERM", took.as_secs_f64());
+    await_shares(SOON, PARTITIONS, &[&one, &two]);
+    probe.await_all(SOON);
+    feeder.stop();
+    probe.await_all(SOON);
+    probe.verdict().is_exactly_once();
+}
+
+/// The members whose partitions a group with KIP-848 hands out by the broker's hand.
+#[test]
+fn an_instance_joins_and_leaves_a_group_that_the_broker_assigns() {
+    let deployment = Deployment::new("kip848", PARTITIONS)
+        .with("consumer.protocol", "consumer")
+        .without("consumer.session_timeout_ms")
+        .without("consumer.heartbeat_interval_ms");
+    let deployment = Arc::new(deployment);
+    let mut probe = Probe::new(&deployment);
+    let feeder = Feeder::start(&deployment, 1000);
+    let one = deployment.start();
+    await_shares(SOON, PARTITIONS, &[&one]);
+    let mut guest = deployment.start();
+    await_shares(SOON, PARTITIONS, &[&one, &guest]);
+    probe.await_all(SOON);
+    let (end, _) = guest.terminate(SOON);
+    assert_eq!(end.code, Some(0), "expected the guest to leave in good order: {}", end.said);
+    await_shares(SOON, PARTITIONS, &[&one]);
+    feeder.stop();
+    probe.await_all(SOON);
+    probe.verdict().is_exactly_once();
+}
+
+/// Even where a new group begins at the latest event: what is on a partition that the group sees
+/// for the first time later was published after it began.
+#[test]
+fn partitions_added_in_mid_stream_are_read_from_their_start() {
+    let deployment = Deployment::new("grown", 2)
+        .with("consumer.metadata_refresh_ms", 1000)
+        .with("consumer.start_from", "latest");
+    let instance = deployment.start();
+    await_shares(SOON, 2, &[&instance]);
+    let mut probe = Probe::new(&deployment);
+    settle_once(&deployment, &mut probe);
+    let before = topics::read(&deployment, &deployment.topics.events).len();
+    // The predictions first: where both topics have as many, partitions are kept.
+    for topic in [&deployment.topics.predictions, &deployment.topics.events] {
+        topics::grow(&deployment, topic, 6);
+    }
+    feeder::burst(&deployment, 1000);
+    let events = topics::read(&deployment, &deployment.topics.events);
+    assert!(
+        events.iter().any(|event| event.partition >= 2),
+        "expected some of {} events on the new partitions",
+        events.len() - before
+    );
+    let mut probe = Probe::new(&deployment);
+    eventually(SOON, "all events of the new partitions to be answered", || {
+        probe.read();
+        let count = |new: &dyn Fn(i32) -> bool| {
+            probe.answers.iter().filter(|answer| new(answer.input.0)).count()
+        };
+        let new = events.iter().filter(|event| event.partition >= 2).count();
+        (count(&|partition| partition >= 2) == new).then_some(())
+    });
+    probe.await_answers(SOON, 1000);
+}
+
+/// Publishes until something is answered: from then on the group stands somewhere.
+fn settle_once(deployment: &Deployment, probe: &mut Probe<'_>) {
+    eventually(SOON, "a first answer", || {
+        feeder::burst(deployment, 10);
+        (probe.answered() > 0).then_some(())
+    });
+}

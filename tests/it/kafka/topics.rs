@@ -1,0 +1,82 @@
+//! What is on a topic, and what an administrator does to one.
+
+use std::time::Duration;
+
+use foretell::bus::tail::{Record, Step, Tail};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::deployment::Deployment;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Everything that is on a topic now, committed records only.
+pub fn read(deployment: &Deployment, topic: &str) -> Vec<Record> {
+    let mut tail = Tail::open(&deployment.kafka, topic).expect("the topic can be opened");
+    let mut records = Vec::new();
+    loop {
+        match tail.next(PATIENCE).expect("the topic can be read") {
+            Step::Record(record) => records.push(record),
+            Step::End => return records,
+            Step::Nothing => {}
+        }
+    }
+}
+
+/// A client's configuration, of rdkafka alone: nothing of ours is between the test and the broker.
+pub fn client(deployment: &Deployment) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &deployment.kafka.bootstrap_servers);
+    config
+}
+
+fn admin(deployment: &Deployment) -> AdminClient<DefaultClientContext> {
+    client(deployment).create().expect("an admin client can be made")
+}
+
+/// Makes a topic with settings of its own. One that is there stays as it is.
+pub fn make(deployment: &Deployment, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let mut wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    for (key, value) in settings {
+        wanted = wanted.set(key, value);
+    }
+    let admin = admin(deployment);
+    pollster::block_on(admin.create_topics([&wanted], &AdminOptions::new()))
+        .expect("the broker makes topics");
+}
+
+/// Deletes the records of all partitions below the given offsets, as retention does.
+pub fn delete_below(deployment: &Deployment, topic: &str, offsets: &[(i32, i64)]) {
+    let mut list = TopicPartitionList::new();
+    for &(partition, offset) in offsets {
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+    }
+    let admin = admin(deployment);
+    let answer = pollster::block_on(admin.delete_records(&list, &AdminOptions::new()))
+        .expect("the broker deletes records");
+    for element in answer.elements() {
+        element.error().expect("the partition's records are deleted");
+    }
+}
+
+/// Gives a topic more partitions.
+pub fn grow(deployment: &Deployment, topic: &str, partitions: usize) {
+    let wanted = NewPartitions::new(topic, partitions);
+    let admin = admin(deployment);
+    let answer = pollster::block_on(admin.create_partitions([&wanted], &AdminOptions::new()))
+        .expect("the broker adds partitions");
+    for topic in answer {
+        topic.expect("the topic grows");
+    }
+}
+
+/// First and next offset of a partition; with `committed`, as seen by readers of what is committed.
+pub fn ends(deployment: &Deployment, topic: &str, partition: i32, committed: bool) -> (i64, i64) {
+    let isolation = if committed { "read_committed" } else { "read_uncommitted" };
+    let consumer: BaseConsumer =
+        client(deployment).set("isolation.level", isolation).create().expect("a consumer");
+    consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the broker says its offsets")
+}
