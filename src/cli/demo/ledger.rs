@@ -229,9 +229,9 @@ impl Partition {
     }
 }
 
-/// Three digits are more than a millisecond clock deserves.
+/// Milliseconds up to an hour; a longer time counts as an hour.
 pub fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three significant digits are allowed")
+    Histogram::new_with_bounds(1, 3_600_000, 3).expect("bounds and digits are allowed")
 }
 
 #[cfg(test)]

@@ -30,8 +30,8 @@ impl Live {
         let target = ProgressDrawTarget::stderr_with_hz(4);
         let bar = ProgressBar::with_draw_target(records, target);
         let template = match records {
-            Some(_) => "  {bar:12} {human_pos} events · {wide_msg}",
-            None => "  {human_pos} events · {wide_msg}",
+            Some(_) => "  {bar:8} {human_pos} · {wide_msg}",
+            None => "  {human_pos} · {wide_msg}",
         };
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -86,7 +86,7 @@ impl Live {
         let mut parts = vec![format!("{}/s", HumanCount(rate.round() as u64))];
         if !self.recent.is_empty() {
             let quantile = |q| self.recent.value_at_quantile(q);
-            parts.push(format!("p50 {} ms, p99 {} ms", quantile(0.5), quantile(0.99)));
+            parts.push(format!("p50/p99 {}/{} ms", quantile(0.5), quantile(0.99)));
         }
         parts.push(format!("version {}", self.version));
         parts.push(format!("{} dead letters", counts.dead_letters));

@@ -37,6 +37,14 @@ impl Screen {
         self.line(table.trim_fmt())
     }
 
+    /// A message, with blanks between its fields where it may be wrapped.
+    pub fn json(&self, text: &str) -> io::Result<()> {
+        let spaced = text.replace(",\"", ", \"").replace("\":\"", "\": \"");
+        let mut table = plain_table();
+        table.add_row([spaced]);
+        self.line(style(table.trim_fmt()).dim())
+    }
+
     /// The head of the columns that [`Self::prediction`] prints.
     pub fn head(&self) -> io::Result<()> {
         let head = format!(

@@ -12,12 +12,14 @@ use super::screen;
 use super::tour::Tour;
 use super::verdict;
 
+const FLIGHTS_TO_JUDGE: u64 = 10_000;
+
 pub fn print(tour: &Tour) -> io::Result<()> {
     let Tour { screen, ledger, .. } = tour;
     screen.heading("What happened, counted from the topics by a reader of its own")?;
     screen.table(&counts(tour))?;
     if ledger.versions().len() > 1 {
-        screen.heading("The change of version: no pause, and each flight scored by exactly one")?;
+        screen.heading("The change of version: each flight was scored by exactly one")?;
         screen.table(&turns(tour))?;
         change(tour)?;
     }
@@ -53,8 +55,8 @@ fn counts(tour: &Tour) -> Table {
     let quantile = |q| latency.value_at_quantile(q);
     let (most, all) = (HumanCount(quantile(0.99)), HumanCount(quantile(1.0)));
     let more =
-        format!("ms from event to prediction is the median; 99 %: {most} ms, most: {all} ms{when}");
-    row("latency", quantile(0.5), more);
+        format!("ms from event to prediction; 99 % within {most} ms, all within {all} ms{when}");
+    row("median", quantile(0.5), more);
     table
 }
 
@@ -81,7 +83,7 @@ fn change(tour: &Tour) -> io::Result<()> {
         return Ok(());
     };
     tour.screen.line(format_args!(
-        "  First prediction of version {}: {} after its announcement. Last of version {}: {}.",
+        "  First by version {}: {} after the announcement. Last by version {}: {}.",
         new.name,
         short(new.first_at.saturating_duration_since(announced)),
         old.name,
@@ -100,14 +102,19 @@ fn silences(tour: &Tour) -> Table {
     table
 }
 
+/// Only if there is enough to judge by: fewer flights are a few days, all of one weather.
 fn quality(tour: &Tour) -> io::Result<()> {
     let judged = tour.ledger.quality().judge();
-    if judged.is_empty() {
+    if judged.is_empty() || judged.iter().any(|version| version.flights < FLIGHTS_TO_JUDGE) {
         return Ok(());
     }
     tour.screen.heading("Were the predictions any good? By now it is known who came late")?;
-    let mut table =
-        screen::figures(["predictions by", "flights", "AUC", "AUC of the delay at departure"]);
+    let mut table = screen::figures([
+        "predictions by",
+        "flights",
+        "their AUC",
+        "AUC of the departure delay alone",
+    ]);
     for Judgement { version, flights, auc, auc_of_delay } in judged {
         table.add_row([
             format!("version {version}"),

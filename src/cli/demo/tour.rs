@@ -122,7 +122,7 @@ impl Tour {
             }
             self.step()?;
         }
-        self.screen.heading("Predictions as they come, two a second of them")?;
+        self.screen.heading("Predictions as they come; two a second are shown")?;
         self.screen.head()?;
         self.feed(0, Some(FIRST.min(self.plan.flights)), |_, _| Ok(()))?;
         let published = self.moments.published;
@@ -187,7 +187,7 @@ impl Tour {
         let offset = offset.map(|offset| format!(", offset {offset}")).unwrap_or_default();
         self.screen.heading("Half-way: version 2 is ready, and a message says so")?;
         self.screen.line(format_args!("  on {}{offset}:", config.topics.control))?;
-        self.screen.line(format_args!("  {}", console::style(value).dim()))?;
+        self.screen.json(&value)?;
         Ok(())
     }
 
