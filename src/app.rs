@@ -121,9 +121,11 @@ impl App {
         let (ended, mut endings) = unbounded_channel();
         let mut running = self.spawn(&ended)?;
         drop(ended);
+        let listener = self.listener.take().map(tokio::net::TcpListener::from_std).transpose();
+        let listener = listener.map_err(|error| Fatal::Bug(format!("listening: {error}")))?;
         let drained = Arc::new(Notify::new());
         let faces = tokio::spawn(faces::show(
-            self.listener.take(),
+            listener,
             self.status.clone(),
             Publisher::new(&self.config.kafka)?,
             self.config.clone(),

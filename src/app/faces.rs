@@ -1,9 +1,9 @@
 //! What an instance shows: HTTP, and reports on their topic.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -24,7 +24,6 @@ pub async fn show(
     let over = async {
         drained.notified().await;
     };
-    let listener = listener.and_then(|listener| tokio::net::TcpListener::from_std(listener).ok());
     match listener {
         Some(listener) => {
             tokio::select! {

@@ -60,6 +60,10 @@ pub enum Check {
 }
 
 impl Check {
+    /// In the order they are made.
+    pub const ALL: [Self; 6] =
+        [Self::Fetch, Self::Digest, Self::Manifest, Self::Import, Self::Contract, Self::Golden];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fetch => "fetch",

@@ -20,9 +20,6 @@ use crate::worker::Turn;
 /// Of no use to this exporter, but the interface wants it.
 static METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, None);
 
-/// The checks of the gate.
-const CHECKS: [Check; 6] =
-    [Check::Fetch, Check::Digest, Check::Manifest, Check::Import, Check::Contract, Check::Golden];
 /// Every `type` of a control message. What a stranger calls an unknown one is not told: as a label
 /// it would have no bound.
 const CONTROL_TYPES: [&str; 6] =
@@ -47,7 +44,7 @@ impl Metrics {
         outcomes(&table::DEAD_LETTERS, &Reason::ALL.map(Reason::as_str));
         outcomes(&table::BATCHES, &["committed", "again"]);
         outcomes(&table::CONTROL_MESSAGES, &CONTROL_TYPES);
-        outcomes(&table::MODEL_REFUSALS, &CHECKS.map(Check::as_str));
+        outcomes(&table::MODEL_REFUSALS, &Check::ALL.map(Check::as_str));
         metrics
     }
 
