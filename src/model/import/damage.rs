@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::import;
 use crate::model::Scratch;
-use crate::model::bundle::Format;
+use crate::model::manifest::Format;
 
 /// What a damaged disk, a careless editor or an attacker makes of a file.
 #[derive(Debug, Clone)]
