@@ -31,6 +31,7 @@ pub mod consumer;
 pub mod context;
 pub mod embedded;
 pub mod kafka;
+pub mod memory;
 mod native;
 pub mod options;
 pub mod producer;
