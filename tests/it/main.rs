@@ -2,4 +2,5 @@
 
 mod allocation;
 mod schemas;
+mod simulation;
 mod tidy;
