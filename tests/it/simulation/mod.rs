@@ -2,7 +2,7 @@
 //! commits of unknown fate, all by seed.
 //!
 //! One seed is one run, always the same. `FORETELL_SIM_SEED=17 cargo test --test it simulation`
-//! plays a single one and tells it step by step.
+//! plays a single one and tells each fault, what it led to, and how each transaction ends.
 
 mod check;
 mod events;
