@@ -32,6 +32,7 @@ pub mod context;
 pub mod embedded;
 pub mod group;
 pub mod kafka;
+pub mod memory;
 mod native;
 pub mod options;
 pub mod producer;

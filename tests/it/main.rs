@@ -5,4 +5,5 @@ mod cli;
 mod docs;
 mod kafka;
 mod schemas;
+mod simulation;
 mod tidy;

@@ -1,0 +1,332 @@
+//! One run: workers, and the world that gives them events, versions, and a hard time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+use foretell::batch::Bounds;
+use foretell::bus::Fatal;
+use foretell::bus::memory::cluster::{MemoryCluster, WORLD};
+use foretell::bus::memory::faults::{Broken, Faults, Tally};
+use foretell::bus::memory::log::{Output, Topic};
+use foretell::bus::memory::transactions::Transaction;
+use foretell::bus::memory::{Client, MemoryBus, Options};
+use foretell::config::Output as OutputConfig;
+use foretell::encode::Encoder;
+use foretell::model::version::Version;
+use foretell::outbox::Outbox;
+use foretell::serving::{Served, Serving};
+use foretell::worker::Worker;
+
+use super::events::{Input, LETTER_BYTES_MAX, event};
+use super::versions::version;
+
+/// The events topic, as predictions name it.
+pub const TOPIC: &str = "events";
+const VERSIONS: usize = 5;
+const WORKERS_MAX: usize = 4;
+/// What the world does before it lets the workers finish.
+const ACTS: usize = 400;
+/// So many turns of the world without everything settled, and nothing going wrong: it is stuck.
+const DRAIN_TURNS_MAX: usize = 20_000;
+
+/// What a run leaves behind, for the checker to judge.
+pub struct Left {
+    pub inputs: Vec<Input>,
+    pub swaps: Vec<Swap>,
+    pub predictions: Vec<(Output, Transaction)>,
+    pub dead_letters: Vec<(Output, Transaction)>,
+    /// What the workers' turns said they did.
+    pub counted: Counted,
+    pub is_settled: bool,
+    pub tally: Tally,
+    pub deeds: BTreeMap<Deed, u64>,
+    /// Steps of everybody together.
+    pub steps: u64,
+}
+
+/// A version began to serve.
+#[derive(Debug, Clone, Copy)]
+pub struct Swap {
+    pub at: u64,
+    pub control_offset: i64,
+    pub version: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counted {
+    pub predictions: u64,
+    pub dead_letters: u64,
+    pub retries: u64,
+}
+
+/// What the world does to the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deed {
+    /// One more worker joins.
+    Join,
+    /// A worker is told to stop, and leaves the group.
+    Leave,
+    /// A worker dies wherever it is, a batch in hand, perhaps a transaction open.
+    Kill,
+    /// A version is swapped in.
+    Swap,
+    /// A version that served before is swapped in again, under a new control offset.
+    Rollback,
+    /// Events arrive while a worker has no version to score them with.
+    UnservedEvents,
+}
+
+/// Plays a seed from beginning to end.
+pub fn run(seed: u64, broken: Option<Broken>) -> Left {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut faults = Faults::mixed(seed);
+    faults.broken = broken;
+    let cluster = MemoryCluster::new(rng.usize(1..=5), faults);
+    let turns = cluster.take_turns(WORLD);
+    thread::scope(|scope| {
+        let mut world = World::new(scope, cluster, rng);
+        world.play();
+        let is_settled = world.drain();
+        let counted = world.dismiss();
+        drop(turns);
+        Left {
+            predictions: world.cluster.committed(Topic::Predictions),
+            dead_letters: world.cluster.committed(Topic::DeadLetters),
+            counted,
+            is_settled,
+            tally: world.cluster.tally(),
+            steps: world.cluster.look().clock,
+            inputs: world.inputs,
+            swaps: world.swaps,
+            deeds: world.deeds,
+        }
+    })
+}
+
+struct World<'s, 'e> {
+    scope: &'s Scope<'s, 'e>,
+    cluster: MemoryCluster,
+    rng: fastrand::Rng,
+    serving: Serving,
+    encoder: Encoder,
+    bounds: Bounds,
+    tile_rows: usize,
+    versions: Vec<Arc<Version>>,
+    workers: Vec<Hand<'s>>,
+    gone: Vec<Hand<'s>>,
+    inputs: Vec<Input>,
+    swaps: Vec<Swap>,
+    deeds: BTreeMap<Deed, u64>,
+}
+
+/// The world's hold on a worker.
+struct Hand<'s> {
+    client: Client,
+    transactional_id: String,
+    leave: Arc<AtomicBool>,
+    thread: ScopedJoinHandle<'s, Counted>,
+}
+
+impl<'s, 'e> World<'s, 'e> {
+    fn new(scope: &'s Scope<'s, 'e>, cluster: MemoryCluster, mut rng: fastrand::Rng) -> Self {
+        let encoder = Encoder::new(TOPIC, &output());
+        let rows_max = rng.usize(1..=40);
+        let age_max = Duration::ZERO;
+        let mut world = Self {
+            scope,
+            cluster,
+            serving: Serving::default(),
+            bounds: Bounds { rows_max, bytes_max: rng.usize(500..20_000), age_max },
+            tile_rows: rng.usize(1..=16),
+            versions: (0..VERSIONS).map(|number| version(number, &encoder)).collect(),
+            encoder,
+            rng,
+            workers: Vec::new(),
+            gone: Vec::new(),
+            inputs: Vec::new(),
+            swaps: Vec::new(),
+            deeds: BTreeMap::new(),
+        };
+        for _ in 0..world.rng.usize(2..=WORKERS_MAX) {
+            world.add_worker();
+        }
+        world
+    }
+
+    /// The eventful part.
+    fn play(&mut self) {
+        for _ in 0..ACTS {
+            drop(self.cluster.step(WORLD));
+            match self.rng.u32(..100) {
+                0..20 => self.publish(),
+                20..23 => self.swap(),
+                23..25 if self.workers.len() < WORKERS_MAX => self.add_worker(),
+                25..26 => self.remove_worker(Deed::Leave),
+                26..28 => self.remove_worker(Deed::Kill),
+                _ => {}
+            }
+        }
+    }
+
+    /// From here on nothing goes wrong. Says whether everything came to be settled.
+    fn drain(&mut self) -> bool {
+        self.cluster.calm();
+        self.swap();
+        if self.workers.is_empty() {
+            self.add_worker();
+        }
+        for _ in 0..DRAIN_TURNS_MAX {
+            drop(self.cluster.step(WORLD));
+            if self.cluster.is_settled() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sends every worker home, and sums up what they counted.
+    fn dismiss(&mut self) -> Counted {
+        while !self.workers.is_empty() {
+            self.remove_worker(Deed::Leave);
+        }
+        while self.cluster.takers() > 1 {
+            drop(self.cluster.step(WORLD));
+        }
+        let mut sum = Counted::default();
+        for hand in self.gone.drain(..) {
+            let counted = hand.thread.join().expect("a worker panicked");
+            sum.predictions += counted.predictions;
+            sum.dead_letters += counted.dead_letters;
+            sum.retries += counted.retries;
+        }
+        sum
+    }
+
+    fn publish(&mut self) {
+        if self.serving.load().is_none() {
+            self.did(Deed::UnservedEvents);
+        }
+        let partitions = self.cluster.look().events.len();
+        for _ in 0..self.rng.usize(1..=12) {
+            let partition = self.rng.usize(..partitions) as i32;
+            let gap = if self.rng.u32(..5) == 0 { self.rng.i64(1..=3) } else { 0 };
+            let (event, fate) = event(self.inputs.len(), &mut self.rng);
+            let offset = self.cluster.publish(partition, gap, event.clone());
+            self.inputs.push(Input { partition, offset, event, fate });
+        }
+    }
+
+    fn swap(&mut self) {
+        let number = self.rng.usize(..self.versions.len());
+        let again = self.swaps.iter().any(|swap| swap.version == number);
+        self.did(if again { Deed::Rollback } else { Deed::Swap });
+        let before = self.swaps.last().map_or(0, |swap| swap.control_offset);
+        let control_offset = before + self.rng.i64(1..=3);
+        let version = self.versions[number].clone();
+        self.serving.swap(Served { version, control_offset: Some(control_offset) }.into());
+        let at = self.cluster.look().clock;
+        self.swaps.push(Swap { at, control_offset, version: number });
+    }
+
+    fn add_worker(&mut self) {
+        let client = self.cluster.client();
+        // Some come back under the id of one that is gone, as a restarted instance does.
+        let ids: Vec<_> = self.gone.iter().map(|hand| &hand.transactional_id).collect();
+        let free = |id: &&&String| self.workers.iter().all(|hand| hand.transactional_id != ***id);
+        let known = self.rng.choice(ids.iter().filter(free).collect::<Vec<_>>());
+        let transactional_id = match known.filter(|_| self.rng.bool()) {
+            Some(id) => (**id).clone(),
+            None => format!("worker-{client}"),
+        };
+        let leave = Arc::new(AtomicBool::new(false));
+        let thread = self.spawn(client, transactional_id.clone(), leave.clone());
+        self.workers.push(Hand { client, transactional_id, leave, thread });
+        self.did(Deed::Join);
+    }
+
+    fn spawn(
+        &self,
+        client: Client,
+        transactional_id: String,
+        leave: Arc<AtomicBool>,
+    ) -> ScopedJoinHandle<'s, Counted> {
+        let turns = self.cluster.take_turns(client);
+        let (cluster, serving) = (self.cluster.clone(), self.serving.clone());
+        let (encoder, bounds, tile_rows) = (self.encoder.clone(), self.bounds, self.tile_rows);
+        self.scope.spawn(move || {
+            turns.begin();
+            let options = Options { transactional_id, bounds, letter_bytes_max: LETTER_BYTES_MAX };
+            let mut counted = Counted::default();
+            if let Ok(bus) = MemoryBus::join(&cluster, client, options) {
+                let outbox = Outbox::forwarding(&output().forward_headers);
+                let worker = Worker::new(bus, serving.clone(), encoder, outbox, tile_rows);
+                if await_version(&serving, &cluster, client, &leave) {
+                    work(worker, &leave, &mut counted);
+                }
+            }
+            counted
+        })
+    }
+
+    fn remove_worker(&mut self, deed: Deed) {
+        if self.workers.is_empty() {
+            return;
+        }
+        let hand = self.workers.swap_remove(self.rng.usize(..self.workers.len()));
+        match deed {
+            Deed::Kill => self.cluster.kill(hand.client),
+            _ => hand.leave.store(true, Ordering::Relaxed),
+        }
+        self.gone.push(hand);
+        self.did(deed);
+    }
+
+    fn did(&mut self, deed: Deed) {
+        *self.deeds.entry(deed).or_default() += 1;
+    }
+}
+
+/// Lets others go on until something serves; says `false` if an end came first.
+fn await_version(
+    serving: &Serving,
+    cluster: &MemoryCluster,
+    client: Client,
+    leave: &AtomicBool,
+) -> bool {
+    while serving.load().is_none() {
+        if leave.load(Ordering::Relaxed) || cluster.step(client).is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// A worker's thread, as the program runs it.
+fn work(mut worker: Worker<MemoryBus>, leave: &AtomicBool, counted: &mut Counted) {
+    while !leave.load(Ordering::Relaxed) {
+        match worker.turn() {
+            Ok(turn) => {
+                counted.predictions += turn.predictions;
+                counted.dead_letters += turn.dead_letters.values().sum::<u64>();
+                counted.retries += turn.retries;
+            }
+            // Dropped as it is, batch in hand: the nearest that a thread can come to dying.
+            Err(Fatal::Unavailable(_)) => return,
+            Err(fatal) => panic!("a worker gave up: {fatal}"),
+        }
+    }
+    worker.close();
+}
+
+/// What the configuration says of predictions.
+fn output() -> OutputConfig {
+    let pointer = |text: &str| text.to_owned().try_into().expect("a pointer");
+    OutputConfig {
+        id: Some(pointer("/id")),
+        carry: ["tag", "twin"].map(|name| (name.to_owned(), pointer("/tag"))).into(),
+        ..OutputConfig::default()
+    }
+}
