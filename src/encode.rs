@@ -12,14 +12,17 @@ use crate::config::Output;
 use crate::features::decode::Span;
 use crate::model::manifest::TaskKind;
 use crate::model::version::Version;
-use crate::outbox::Outbox;
-use crate::record::Record;
+use crate::outbox::{Keeps, Outbox};
+use crate::record::{Header, Record};
 use crate::reject::{Reason, Reject};
 use crate::score::Scores;
 use crate::serving::Served;
 
-/// Bytes that a record takes besides key, value and headers, generously.
-const RECORD_OVERHEAD: usize = 512;
+/// Bytes that a record takes besides its event's key, value and headers and the reason's message,
+/// generously: the frame, and the headers that a dead letter adds.
+const RECORD_OVERHEAD: usize = 768;
+/// Lengths of a header's name and value.
+const HEADER_OVERHEAD: usize = 16;
 
 /// The value of a record on the predictions topic.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -166,7 +169,8 @@ pub struct DeadLetterHeaders {
     /// 1, and one more each time the event was put back and refused again.
     #[serde(rename = "foretell.attempt")]
     pub attempt: String,
-    /// Length of an event too long for the dead-letters topic, whose value is left out.
+    /// Bytes of an event too long for the dead-letters topic that are left out: its value, or where
+    /// that does not help, key and headers too.
     #[serde(rename = "foretell.omitted_bytes", skip_serializing_if = "Option::is_none")]
     pub omitted_bytes: Option<String>,
 }
@@ -208,22 +212,23 @@ impl Encoder {
         letter_bytes_max: usize,
         outbox: &mut Outbox,
     ) {
+        let bytes_max = letter_bytes_max.saturating_sub(RECORD_OVERHEAD);
         for (event, &row) in rows.iter().enumerate() {
             let record = batch.record(row);
-            let spans = scores.spans(event);
-            let bytes_max = letter_bytes_max.saturating_sub(overhead(batch, row));
-            match scores.outputs(event) {
-                Ok(outputs) => {
-                    let prediction = self.prediction(&record, spans, outputs, served);
-                    let written = outbox.predict(row, bytes_max, |arena| write(arena, &prediction));
-                    if let Err(length) = written {
-                        let message =
-                            format!("the prediction has {length} bytes, {bytes_max} at most");
-                        let reject = Reject::new(Reason::PredictionTooLarge, message);
-                        self.dead_letter(batch, row, &reject, bytes_max, outbox);
-                    }
+            let outputs = match scores.outputs(event) {
+                Ok(outputs) => outputs,
+                Err(reject) => {
+                    self.dead_letter(batch, row, reject, bytes_max, outbox);
+                    continue;
                 }
-                Err(reject) => self.dead_letter(batch, row, reject, bytes_max, outbox),
+            };
+            let prediction = self.prediction(&record, scores.spans(event), outputs, served);
+            let forwarded = batch.headers(row).filter(|header| outbox.forwards(header.name));
+            let left = bytes_max.saturating_sub(length(record.key) + length_of_headers(forwarded));
+            if let Err(bytes) = outbox.predict(row, left, |arena| write(arena, &prediction)) {
+                let message = format!("the prediction has {bytes} bytes, {left} are left for it");
+                let reject = Reject::new(Reason::PredictionTooLarge, message);
+                self.dead_letter(batch, row, &reject, bytes_max, outbox);
             }
         }
     }
@@ -275,9 +280,9 @@ impl Encoder {
         }
     }
 
-    /// Headers as Kafka Connect writes them, so that its tools can read them, and ours. An event
-    /// too long for the dead-letters topic goes without its value, which is still on the events
-    /// topic, at the place that the headers tell.
+    /// Headers as Kafka Connect writes them, so that its tools can read them, and ours. What does not
+    /// fit the dead-letters topic is left out: it still stands on the events topic, at the place that
+    /// the headers tell.
     fn dead_letter(
         &self,
         batch: &Batch,
@@ -287,10 +292,16 @@ impl Encoder {
         outbox: &mut Outbox,
     ) {
         let record = batch.record(row);
-        let length = record.value.map_or(0, <[u8]>::len);
-        let fits = length + reject.message.len() <= bytes_max;
+        let bare = reject.message.len();
+        let without_value = bare + length(record.key) + length_of_headers(batch.headers(row));
+        let whole = without_value + length(record.value);
+        let keeps = match bytes_max {
+            bound if whole <= bound => Keeps::All,
+            bound if without_value <= bound => Keeps::KeyAndHeaders,
+            _ => Keeps::Nothing,
+        };
         let reason = reject.reason;
-        let mut letter = outbox.reject(row, reason, fits);
+        let mut letter = outbox.reject(row, reason, keeps);
         letter
             .header("__connect.errors.topic", &self.topic)
             .header("__connect.errors.partition", record.partition)
@@ -300,8 +311,14 @@ impl Encoder {
             .header("__connect.errors.exception.message", &reject.message)
             .header("foretell.reason", reason)
             .header("foretell.attempt", attempt(batch, row));
-        if !fits {
-            letter.header("foretell.omitted_bytes", length);
+        match keeps {
+            Keeps::All => {}
+            Keeps::KeyAndHeaders => {
+                letter.header("foretell.omitted_bytes", whole - without_value);
+            }
+            Keeps::Nothing => {
+                letter.header("foretell.omitted_bytes", whole - bare);
+            }
         }
     }
 }
@@ -313,11 +330,12 @@ fn attempt(batch: &Batch, row: usize) -> u64 {
     text.and_then(|text| text.parse::<u64>().ok()).map_or(1, |before| before.saturating_add(1))
 }
 
-/// What of a record's bound is not left for its value.
-fn overhead(batch: &Batch, row: usize) -> usize {
-    let key = batch.record(row).key.map_or(0, <[u8]>::len);
-    let headers = batch.headers(row).map(|h| h.name.len() + h.value.map_or(0, <[u8]>::len) + 16);
-    RECORD_OVERHEAD + key + headers.sum::<usize>()
+fn length(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(0, <[u8]>::len)
+}
+
+fn length_of_headers<'a>(headers: impl Iterator<Item = Header<'a>>) -> usize {
+    headers.map(|header| header.name.len() + length(header.value) + HEADER_OVERHEAD).sum()
 }
 
 /// What the model says of one event, and the name of the class it means.
@@ -346,4 +364,105 @@ fn largest(outputs: &[f64]) -> usize {
 fn write(arena: &mut Vec<u8>, prediction: &Prediction<'_>) {
     // Fails only if a key of a map is no text; ours are.
     serde_json::to_writer(arena, prediction).expect("a prediction is JSON");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::features::decode::Limits;
+    use crate::model::gate::{self, Expected, Settings};
+    use crate::outbox::Destination;
+    use crate::score::Scorer;
+
+    const LETTER_BYTES_MAX: usize = 4_096;
+
+    /// What comes of one event of the flights with a header of `bytes`: all that a topic would get.
+    #[derive(Debug)]
+    struct Sent {
+        to: Destination,
+        key: bool,
+        value: usize,
+        headers: Vec<(String, String)>,
+        total: usize,
+    }
+
+    fn send(event: &[u8], header: (&str, usize), forward: &[String]) -> Sent {
+        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flights/bundles/1");
+        let settings = Settings {
+            captures: Vec::new(),
+            limits: Limits { event_bytes_max: 1 << 20, json_depth_max: 64 },
+            bytes_max: 1 << 30,
+            tile_rows: 8,
+        };
+        let version = gate::admit(&bundle, Expected::default(), &settings).unwrap().version;
+        let served = Served { version: Arc::new(version), control_offset: Some(41) };
+        let mut batch = Batch::default();
+        let record = Record {
+            partition: 3,
+            offset: 1234,
+            timestamp_ms: None,
+            key: Some(b"key"),
+            value: Some(event),
+        };
+        let text = "h".repeat(header.1);
+        let header = Header { name: header.0.as_bytes(), value: Some(text.as_bytes()) };
+        batch.push(record, std::iter::once(header));
+        let mut scorer = Scorer::new(8);
+        let scores = scorer.score(&served.version, std::iter::once(event));
+        let mut outbox = Outbox::forwarding(forward);
+        let encoder = Encoder::new("flights", &Output::default());
+        encoder.encode(&batch, &[0], &scores, &served, LETTER_BYTES_MAX, &mut outbox);
+        let letter = &outbox.letters()[0];
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let headers: Vec<_> = outbox
+            .headers(&batch, letter)
+            .map(|header| (text(header.name), text(header.value.unwrap_or_default())))
+            .collect();
+        let value = outbox.value(&batch, letter).map_or(0, <[u8]>::len);
+        let key = outbox.key(&batch, letter).is_some();
+        let in_headers: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        Sent { to: letter.to, key, value, total: value + in_headers, headers }
+    }
+
+    const FLIGHT: &[u8] = br#"{"flight":{"carrier":"UA"},"scheduled":{"time":"2013-12-01T05:15:00-05:00"},"departure":{"delay":5}}"#;
+
+    fn header<'a>(sent: &'a Sent, name: &str) -> &'a str {
+        sent.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    #[test]
+    fn a_large_header_that_is_not_passed_on_costs_a_prediction_nothing() {
+        let sent = send(FLIGHT, ("baggage", 9_000), &[]);
+        assert_eq!(sent.to, Destination::Predictions);
+        assert!(sent.headers.is_empty() && sent.key);
+    }
+
+    #[test]
+    fn a_prediction_whose_headers_do_not_fit_is_a_dead_letter_that_does() {
+        let sent = send(FLIGHT, ("baggage", 9_000), &["baggage".into()]);
+        assert_eq!(sent.to, Destination::DeadLetters(Reason::PredictionTooLarge));
+        assert!(sent.total <= LETTER_BYTES_MAX, "{sent:?}");
+    }
+
+    #[test]
+    fn a_dead_letter_is_cut_down_until_it_fits_and_says_so() {
+        let whole = send(b"{", ("a", 1), &[]);
+        assert_eq!((whole.key, whole.value, header(&whole, "a")), (true, 1, "h"));
+        assert_eq!(header(&whole, "foretell.omitted_bytes"), "");
+
+        let long = vec![b'['; 5_000];
+        let without_value = send(&long, ("a", 1), &[]);
+        assert_eq!((without_value.key, without_value.value), (true, 0));
+        assert_eq!(header(&without_value, "a"), "h");
+        assert_eq!(header(&without_value, "foretell.omitted_bytes"), "5000");
+
+        let bare = send(b"{", ("a", 9_000), &[]);
+        assert_eq!((bare.key, bare.value, header(&bare, "a")), (false, 0, ""));
+        assert_eq!(header(&bare, "foretell.reason"), "not_json");
+        assert_eq!(header(&bare, "__connect.errors.offset"), "1234");
+        assert!(bare.total <= LETTER_BYTES_MAX);
+    }
 }

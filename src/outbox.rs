@@ -26,7 +26,20 @@ pub struct Letter {
     pub row: usize,
     pub to: Destination,
     value: Value,
+    keeps: Keeps,
     headers: Range<usize>,
+}
+
+/// What a letter keeps of its event. A record has to fit its topic; a dead letter that does not is
+/// cut down, since its event still stands on the events topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// Key, headers and value; a prediction has its own value.
+    All,
+    /// All but the value.
+    KeyAndHeaders,
+    /// Nothing: what we add is all there is.
+    Nothing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,20 +85,32 @@ impl Outbox {
             return Err(length);
         }
         let value = Value::Ours(start..self.bytes.len());
-        self.letters.push(Letter { row, to: Destination::Predictions, value, headers: 0..0 });
+        let (to, keeps) = (Destination::Predictions, Keeps::All);
+        self.letters.push(Letter { row, to, value, keeps, headers: 0..0 });
         Ok(())
     }
 
-    /// Adds the event at `row` as a dead letter, with its value or, where that is too long, without.
-    pub fn reject(&mut self, row: usize, reason: Reason, with_value: bool) -> RejectHeaders<'_> {
-        let value = if with_value { Value::Event } else { Value::Nothing };
+    /// Adds the event at `row` as a dead letter.
+    pub fn reject(&mut self, row: usize, reason: Reason, keeps: Keeps) -> RejectHeaders<'_> {
+        let value = if keeps == Keeps::All { Value::Event } else { Value::Nothing };
         let headers = self.headers.len()..self.headers.len();
-        self.letters.push(Letter { row, to: Destination::DeadLetters(reason), value, headers });
+        let to = Destination::DeadLetters(reason);
+        self.letters.push(Letter { row, to, value, keeps, headers });
         RejectHeaders(self)
     }
 
     pub fn letters(&self) -> &[Letter] {
         &self.letters
+    }
+
+    /// The key that a letter of this outbox carries.
+    pub fn key<'a>(&self, batch: &'a Batch, letter: &Letter) -> Option<&'a [u8]> {
+        batch.record(letter.row).key.filter(|_| letter.keeps != Keeps::Nothing)
+    }
+
+    /// Does a prediction pass on headers of this name?
+    pub fn forwards(&self, name: &[u8]) -> bool {
+        self.forward.iter().any(|forwarded| forwarded.as_bytes() == name)
     }
 
     /// The value that a letter of this outbox carries.
@@ -106,11 +131,10 @@ impl Outbox {
     ) -> impl Iterator<Item = Header<'a>> + Clone {
         let added = &self.headers[letter.headers.clone()];
         let passes = move |header: &Header<'a>| match letter.to {
-            Destination::Predictions => {
-                self.forward.iter().any(|name| name.as_bytes() == header.name)
-            }
+            Destination::Predictions => self.forwards(header.name),
             Destination::DeadLetters(_) => {
-                !added.iter().any(|(name, _)| name.as_bytes() == header.name)
+                letter.keeps != Keeps::Nothing
+                    && !added.iter().any(|(name, _)| name.as_bytes() == header.name)
             }
         };
         let added = added.iter().map(|(name, span)| Header {
@@ -179,7 +203,7 @@ mod tests {
         let batch = batch();
         let mut outbox = Outbox::forwarding(&[]);
         outbox
-            .reject(0, Reason::NotJson, true)
+            .reject(0, Reason::NotJson, Keeps::All)
             .header("foretell.reason", "not_json")
             .header("foretell.attempt", 2);
         assert_eq!(

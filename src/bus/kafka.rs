@@ -109,7 +109,7 @@ impl KafkaBus {
         let record = Outgoing {
             topic,
             partition: keeps.then_some(event.partition),
-            key: event.key,
+            key: outbox.key(batch, letter),
             value: outbox.value(batch, letter),
             timestamp_ms: event.timestamp_ms,
         };

@@ -20,7 +20,7 @@ impl Stored {
         let header = |h: Header<'_>| (h.name.to_vec(), h.value.map(<[u8]>::to_vec));
         Self {
             timestamp_ms: event.timestamp_ms,
-            key: event.key.map(<[u8]>::to_vec),
+            key: outbox.key(batch, letter).map(<[u8]>::to_vec),
             value: outbox.value(batch, letter).map(<[u8]>::to_vec),
             headers: outbox.headers(batch, letter).map(header).collect(),
         }
