@@ -122,8 +122,11 @@ pub(super) fn complete(
 
 /// Publishes a control message; says how it reads and at which offset it stands, where the broker
 /// told.
-pub(super) fn say(config: &Config, message: &Message) -> Result<(String, Option<i64>), Failure> {
-    let publisher = Publisher::new(&config.kafka)?;
+pub(super) fn say(
+    publisher: &Publisher,
+    config: &Config,
+    message: &Message,
+) -> Result<(String, Option<i64>), Failure> {
     let value = serde_json::to_string(message).map_err(std::io::Error::from)?;
     publisher.send(&config.topics.control, Some(message.model().as_bytes()), value.as_bytes())?;
     let offset = publisher.flush(Duration::from_millis(config.kafka.connect_timeout_ms))?;
@@ -132,7 +135,7 @@ pub(super) fn say(config: &Config, message: &Message) -> Result<(String, Option<
 
 /// Says it and prints it.
 fn publish(config: &Config, message: &Message) -> Result<(), Failure> {
-    let (value, offset) = say(config, message)?;
+    let (value, offset) = say(&Publisher::new(&config.kafka)?, config, message)?;
     println!("{value}");
     if let Some(offset) = offset {
         eprintln!("said at offset {offset} of `{}`", config.topics.control);

@@ -44,7 +44,7 @@ struct Progress {
 }
 
 impl Feeder {
-    pub fn start(feed: Feed, publisher: Publisher) -> io::Result<Self> {
+    pub fn start(feed: Feed, publisher: Arc<Publisher>) -> io::Result<Self> {
         let progress = Arc::new(Progress::default());
         let (wish_to_stop, stop) = channel();
         let shown = Arc::clone(&progress);

@@ -89,7 +89,10 @@ impl Live {
             parts.push(format!("p50/p99 {}/{} ms", quantile(0.5), quantile(0.99)));
         }
         parts.push(format!("version {}", self.version));
-        parts.push(format!("{} dead letters", counts.dead_letters));
+        parts.push(match counts.dead_letters {
+            1 => "1 dead letter".into(),
+            letters => format!("{} dead letters", HumanCount(letters)),
+        });
         parts.join(" · ")
     }
 

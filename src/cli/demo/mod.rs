@@ -47,7 +47,7 @@ use quality::Quality;
 use reader::Reader;
 use screen::Screen;
 use stage::Stage;
-use tour::{Moments, Plan, Tour};
+use tour::{Moments, Plan, Publishers, Tour};
 
 /// Facts that wait to be taken in; more of them make the reader wait.
 const FACTS_MAX: usize = 10_000;
@@ -91,6 +91,7 @@ impl Demo {
         };
         let plan = self.plan();
         Tour {
+            publishers: Publishers::new(&stage.config().kafka)?,
             facts,
             _reader: Reader::start(stage.config(), &tell)?,
             stage,

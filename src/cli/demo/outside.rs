@@ -18,6 +18,8 @@ const NAMES: [&str; 2] = ["instance-a", "instance-b"];
 pub struct Outside {
     config: Config,
     instances: Vec<Instance>,
+    /// As last told by the broker.
+    owners: BTreeMap<String, Vec<i32>>,
     keeps_topics: bool,
 }
 
@@ -43,7 +45,8 @@ impl Outside {
             .set("model.bundle", luggage.bundle("1").display());
         let config = settings.clone().load(environment)?;
         admin::create_topics(&config.kafka, &config.topics, PARTITIONS, 0)?;
-        let mut stage = Self { config, instances: Vec::new(), keeps_topics };
+        let mut stage =
+            Self { config, instances: Vec::new(), owners: BTreeMap::new(), keeps_topics };
         let drain = Duration::from_millis(stage.config.run.drain_timeout_ms);
         for name in NAMES {
             let address = stage::free_address()?;
@@ -54,9 +57,10 @@ impl Outside {
         Ok(stage)
     }
 
-    /// The partitions of each member of the group, by the name of its instance.
-    fn owners(&self) -> Result<BTreeMap<String, Vec<i32>>, Failure> {
-        Ok(group::owners(&self.config.kafka, &self.config.consumer.group_id)?)
+    /// Asks the broker which partitions each instance has.
+    fn ask_owners(&mut self) -> Result<(), Fatal> {
+        self.owners = group::owners(&self.config.kafka, &self.config.consumer.group_id)?;
+        Ok(())
     }
 }
 
@@ -96,9 +100,9 @@ impl Stage for Outside {
     }
 
     fn is_ready(&mut self) -> Result<bool, Failure> {
-        let owners = self.owners()?;
-        let owned: usize = owners.values().map(Vec::len).sum();
-        Ok(owned == PARTITIONS as usize && owners.len() == self.instances.len())
+        self.ask_owners()?;
+        let owned: usize = self.owners.values().map(Vec::len).sum();
+        Ok(owned == PARTITIONS as usize && self.owners.len() == self.instances.len())
     }
 
     fn check(&mut self) -> Result<(), Failure> {
@@ -116,13 +120,14 @@ impl Stage for Outside {
     }
 
     fn strike(&mut self) -> Result<Option<Strike>, Failure> {
-        let mut owners = self.owners()?;
+        // A broker too busy to tell has told before.
+        let _ = self.ask_owners();
         let Some(victim) = self.instances.last_mut() else { return Ok(None) };
         victim.kill()?;
         Ok(Some(Strike {
             instance: victim.name,
             process: victim.process(),
-            partitions: owners.remove(victim.name).unwrap_or_default(),
+            partitions: self.owners.remove(victim.name).unwrap_or_default(),
         }))
     }
 

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use super::answer::Prediction;
 use super::flights::Arrivals;
 
+/// So many predictions are judged, the first ones: a tour that goes on for days says no more.
+const JUDGED_MAX: usize = 1_000_000;
+
 pub struct Quality {
     arrivals: Arrivals,
     judged: BTreeMap<String, Vec<Judged>>,
@@ -34,6 +37,9 @@ impl Quality {
     }
 
     pub fn note(&mut self, prediction: &Prediction) {
+        if self.judged.values().map(Vec::len).sum::<usize>() >= JUDGED_MAX {
+            return;
+        }
         let Some(was_late) = self.arrivals.was_late(&prediction.id) else { return };
         let judged = self.judged.entry(prediction.version.clone()).or_default();
         let Prediction { probability, ref carry, .. } = *prediction;

@@ -21,6 +21,7 @@ use crate::bus::Fatal;
 use crate::bus::publish::Publisher;
 use crate::cli::announce;
 use crate::cli::failure::Failure;
+use crate::config::Kafka;
 use crate::control::message::Rollout;
 
 /// The live line is looked after so often, whatever comes in.
@@ -58,6 +59,7 @@ impl Plan {
 pub struct Tour {
     pub facts: Receiver<Fact>,
     pub _reader: Reader,
+    pub publishers: Publishers,
     pub stage: Box<dyn Stage>,
     pub luggage: Luggage,
     pub flights: Arc<Flights>,
@@ -65,6 +67,18 @@ pub struct Tour {
     pub screen: Screen,
     pub ledger: Ledger,
     pub moments: Moments,
+}
+
+/// Made before the tour: a new producer needs half a second until its first record is out.
+pub struct Publishers {
+    pub flights: Arc<Publisher>,
+    pub control: Publisher,
+}
+
+impl Publishers {
+    pub fn new(kafka: &Kafka) -> Result<Self, Fatal> {
+        Ok(Self { flights: Arc::new(Publisher::new(kafka)?), control: Publisher::new(kafka)? })
+    }
 }
 
 /// What happened when.
@@ -168,7 +182,7 @@ impl Tour {
             rate: self.plan.rate,
             fault_every: self.plan.fault_every,
         };
-        let mut feeder = Feeder::start(feed, Publisher::new(&config.kafka)?)?;
+        let mut feeder = Feeder::start(feed, Arc::clone(&self.publishers.flights))?;
         while !feeder.is_done() && !self.is_over() {
             self.step()?;
             at(self, from + feeder.flights())?;
@@ -183,7 +197,7 @@ impl Tour {
         let bundle = self.luggage.bundle("2");
         let message = announce::complete(config, &bundle, None, Rollout::Immediate)?;
         self.moments.announced = Some(Instant::now());
-        let (value, offset) = announce::say(config, &message)?;
+        let (value, offset) = announce::say(&self.publishers.control, config, &message)?;
         let offset = offset.map(|offset| format!(", offset {offset}")).unwrap_or_default();
         self.screen.heading("Half-way: version 2 is ready, and a message says so")?;
         self.screen.line(format_args!("  on {}{offset}:", config.topics.control))?;
