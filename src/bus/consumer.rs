@@ -55,7 +55,7 @@ impl Consumer {
             positions: HashMap::new(),
             assigned: Vec::new(),
             paused: false,
-            reset: Reset::new(options.consumer.start_from, options.consumer.out_of_range),
+            reset: Reset::new(options),
             said: None,
             rebalances: 0,
         })

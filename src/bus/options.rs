@@ -92,6 +92,13 @@ pub fn reader(kafka: &Kafka) -> ClientConfig {
     config
 }
 
+/// Asks where the group stands, and is no member of it.
+pub fn bystander(options: &Options) -> ClientConfig {
+    let mut config = reader(&options.kafka);
+    config.set("group.id", &options.consumer.group_id);
+    config
+}
+
 /// A member of the consumer group.
 pub fn consumer(options: &Options) -> ClientConfig {
     let Consumer { protocol, session_timeout_ms, heartbeat_interval_ms, .. } = &options.consumer;
@@ -135,6 +142,8 @@ pub fn producer(options: &Options, transactional_id: Option<&str>) -> ClientConf
         .set("compression.type", compression(options.delivery.compression))
         .set("batch.size", options.message_bytes_max.min(1_000_000).to_string())
         .set("batch.num.messages", "10000")
+        // Predictions keep the partition of their event, which may be a new one.
+        .set("topic.metadata.refresh.interval.ms", options.consumer.metadata_refresh_ms.to_string())
         // Only failures are told: successes would be one event a record.
         .set("delivery.report.only.error", "true")
         .set("queue.buffering.max.kbytes", "65536")

@@ -5,16 +5,22 @@
 //! the assignment changed. `earliest` would double the whole partition, `latest` lose what was not
 //! read (kafka-facts.md §0.1). So the broker's committed offset decides, and only where there is
 //! none does the user's policy.
+//!
+//! The questions go through a client of their own, for as long as there are any: on the connection
+//! that fetches, an answer waits until the broker has new events or half a second is over, and with
+//! it would wait the loop.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Fatal;
 use super::context::Context;
+use super::options::{self, Options};
 use crate::config::{OutOfRange, StartFrom};
 use crate::record::NextOffset;
 
@@ -30,11 +36,20 @@ pub struct Reset {
     out_of_range: OutOfRange,
     /// When to ask the broker, if anything is without a place.
     due: Option<Instant>,
+    bystander: ClientConfig,
+    /// Asks the broker; kept from question to question.
+    asker: Option<BaseConsumer<Context>>,
 }
 
 impl Reset {
-    pub fn new(start_from: StartFrom, out_of_range: OutOfRange) -> Self {
-        Self { start_from, out_of_range, due: None }
+    pub fn new(options: &Options) -> Self {
+        Self {
+            start_from: options.consumer.start_from,
+            out_of_range: options.consumer.out_of_range,
+            due: None,
+            bystander: options::bystander(options),
+            asker: None,
+        }
     }
 
     /// librdkafka has told that some partition has no place to read from.
@@ -59,14 +74,15 @@ impl Reset {
         patience: Duration,
     ) -> Result<Vec<(i32, NextOffset)>, Fatal> {
         self.due = None;
-        let partitions = match look(client, topic, positions, patience) {
+        let partitions = match self.look(client, topic, positions, patience) {
             Ok(partitions) => partitions,
             Err(error) => {
-                tracing::info!(%error, "committed offsets are not stable yet; asking again");
+                tracing::info!(%error, "where to read from is not known yet; asking again");
                 self.due = Some(Instant::now() + AGAIN);
                 return Ok(Vec::new());
             }
         };
+        self.asker = None;
         let mut moved = Vec::new();
         for partition in &partitions {
             if let Some(place) = self.place(topic, partition)? {
@@ -75,6 +91,44 @@ impl Reset {
             }
         }
         Ok(moved)
+    }
+
+    /// The assigned partitions, as the broker and the client see them.
+    fn look(
+        &mut self,
+        client: &BaseConsumer<Context>,
+        topic: &str,
+        positions: &HashMap<i32, NextOffset>,
+        patience: Duration,
+    ) -> Result<Vec<Partition>, KafkaError> {
+        let placed = client.position()?;
+        let asker = match self.asker.take() {
+            Some(asker) => asker,
+            None => self.bystander.create_with_context(Context::default())?,
+        };
+        let asker = &*self.asker.insert(asker);
+        let committed =
+            asker.committed_offsets(all_partitions(asker, topic, patience)?, patience)?;
+        let mut settled = HashMap::new();
+        for element in committed.elements() {
+            element.error()?;
+            if let Offset::Offset(at) = element.offset() {
+                settled.insert(element.partition(), NextOffset::at(at));
+            }
+        }
+        let partition = |number: i32| {
+            let (low, high) = asker.fetch_watermarks(topic, number, patience)?;
+            let place = placed.find_partition(topic, number);
+            Ok(Partition {
+                number,
+                wanted: positions.get(&number).or(settled.get(&number)).copied(),
+                is_placed: place.is_some_and(|at| matches!(at.offset(), Offset::Offset(_))),
+                low,
+                high,
+                group_is_new: settled.is_empty(),
+            })
+        };
+        placed.elements().iter().map(|element| partition(element.partition())).collect()
     }
 
     /// Where to go on; `None` where the partition is fine as it is.
@@ -120,36 +174,6 @@ struct Partition {
     high: i64,
     /// Nothing was ever committed for any partition of the topic.
     group_is_new: bool,
-}
-
-fn look(
-    client: &BaseConsumer<Context>,
-    topic: &str,
-    positions: &HashMap<i32, NextOffset>,
-    patience: Duration,
-) -> Result<Vec<Partition>, KafkaError> {
-    let placed = client.position()?;
-    let committed = client.committed_offsets(all_partitions(client, topic, patience)?, patience)?;
-    let mut settled = HashMap::new();
-    for element in committed.elements() {
-        element.error()?;
-        if let Offset::Offset(at) = element.offset() {
-            settled.insert(element.partition(), NextOffset::at(at));
-        }
-    }
-    let partition = |number: i32| {
-        let (low, high) = client.fetch_watermarks(topic, number, patience)?;
-        let place = placed.find_partition(topic, number);
-        Ok(Partition {
-            number,
-            wanted: positions.get(&number).or(settled.get(&number)).copied(),
-            is_placed: place.is_some_and(|at| matches!(at.offset(), Offset::Offset(_))),
-            low,
-            high,
-            group_is_new: settled.is_empty(),
-        })
-    };
-    placed.elements().iter().map(|element| partition(element.partition())).collect()
 }
 
 fn all_partitions(

@@ -8,6 +8,7 @@ use super::deployment::Deployment;
 use super::eventually::{SOON, stays};
 use super::feeder;
 use super::probe::Probe;
+use super::reports::await_report;
 use super::{model, transaction};
 
 /// Events that are there before the first instance: all of them are scored by `version`, under the
@@ -74,7 +75,10 @@ fn without_any_version_it_waits_for_an_announcement() {
     feeder::burst(&deployment, 200);
     let mut probe = Probe::new(&deployment);
     let instance = deployment.start();
-    instance.await_saying(SOON, &["CaughtUp"]);
+    instance.await_saying(SOON, &["the control log is read to its end"]);
+    let report = await_report(&deployment, "that nothing serves", |report| report.served.is_none());
+    assert!(!report.ready, "expected it not to be ready without a version: {report:?}");
+    assert!(!report.waits_for.is_empty(), "expected it to say what it waits for: {report:?}");
     assert!(
         stays(Duration::from_millis(500), || probe.answered() == 0),
         "expected no answers without a version"

@@ -148,6 +148,7 @@ fn defaults(name: &str, bootstrap_servers: &str, topics: &Topics) -> BTreeMap<&'
         ("output.id", "/id".into()),
         ("run.workers", 1.into()),
         ("http.listen", "off".into()),
+        ("reports.interval_ms", 1000.into()),
         ("log.format", "json".into()),
     ])
 }

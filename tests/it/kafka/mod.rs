@@ -16,6 +16,7 @@ mod feeder;
 mod instance;
 mod model;
 mod probe;
+mod reports;
 mod scratch;
 mod topics;
 mod transaction;

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use foretell::bus::tail::{Record, Step, Tail};
 use serde_json::Value;
@@ -10,6 +11,11 @@ use serde_json::Value;
 use super::deployment::Deployment;
 use super::eventually::eventually;
 use super::{model, topics};
+
+/// Nothing more comes for so long: what there is has been read.
+const QUIET: Duration = Duration::from_millis(10);
+/// One look lasts no longer.
+const READ_MAX: Duration = Duration::from_millis(200);
 
 /// Partition and offset of an event.
 pub type Place = (i32, i64);
@@ -48,15 +54,19 @@ impl<'a> Probe<'a> {
         Self { deployment, tails, answers: Vec::new(), answered: BTreeSet::new() }
     }
 
-    /// Reads what there is by now.
+    /// Reads what there is by now; under a steady stream, for a while.
     pub fn read(&mut self) {
         for tail in &mut self.tails {
-            while let Step::Record(record) =
-                tail.next(Duration::from_millis(10)).expect("the topic can be read")
-            {
-                let answer = Answer::of(record);
-                self.answered.insert(answer.input);
-                self.answers.push(answer);
+            let began = Instant::now();
+            let mut last = began;
+            // That a partition is read to its end is a step too, and others may hold more.
+            while last.elapsed() < QUIET && began.elapsed() < READ_MAX {
+                if let Step::Record(record) = tail.next(QUIET / 2).expect("the topic can be read") {
+                    let answer = Answer::of(record);
+                    self.answered.insert(answer.input);
+                    self.answers.push(answer);
+                    last = Instant::now();
+                }
             }
         }
     }
@@ -70,19 +80,14 @@ impl<'a> Probe<'a> {
     /// Waits until so many events have an answer.
     #[track_caller]
     pub fn await_answers(&mut self, within: Duration, count: u64) {
-        let mut seen = 0;
         let what = format!("{count} events to be answered");
-        let mut look = || {
-            seen = self.answered();
-            (seen >= count).then_some(())
-        };
-        eventually(within, &what, &mut look);
+        eventually(within, &what, || (self.answered() >= count).then_some(()));
     }
 
     /// Waits until each event that was fed by now has an answer.
     #[track_caller]
     pub fn await_all(&mut self, within: Duration) {
-        let fed = self.deployment.next_event.load(std::sync::atomic::Ordering::Relaxed);
+        let fed = self.deployment.next_event.load(Ordering::Relaxed);
         self.await_answers(within, fed);
     }
 
@@ -110,6 +115,15 @@ impl<'a> Probe<'a> {
         }
         verdict.lost = unanswered.into_iter().collect();
         verdict
+    }
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (answers, events) = (self.answers.len(), self.answered.len());
+            eprintln!("── the probe has seen {answers} answers to {events} events");
+        }
     }
 }
 

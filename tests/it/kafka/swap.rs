@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use foretell::bus::publish::Publisher;
+use foretell::model::gate::Check;
 
 use super::deployment::Deployment;
 use super::eventually::{SOON, eventually};
 use super::feeder::Feeder;
-use super::instance::await_shares;
+use super::instance::{Instance, await_shares};
 use super::model;
 use super::probe::Probe;
+use super::reports::await_report;
 
 const PARTITIONS: i32 = 6;
 
@@ -114,6 +116,23 @@ fn control(deployment: &Deployment, value: &str) -> i64 {
     offset.expect("a publisher tells the last offset")
 }
 
+/// Waits until a refusal is told, in the log and in a report.
+#[track_caller]
+fn await_refusal(
+    deployment: &Deployment,
+    instance: &Instance,
+    version: &str,
+    check: Check,
+    why: &str,
+) {
+    instance.await_saying(SOON, &["ERROR", "refused", &format!(r#""{version}""#), why]);
+    await_report(deployment, &format!("that version {version} was refused"), |report| {
+        report.last_refusal.as_ref().is_some_and(|refusal| {
+            refusal.version == version && refusal.check == check && refusal.message.contains(why)
+        })
+    });
+}
+
 #[test]
 fn a_version_that_is_refused_changes_nothing_and_is_told() {
     let deployment = Arc::new(Deployment::new("refused", PARTITIONS));
@@ -124,11 +143,11 @@ fn a_version_that_is_refused_changes_nothing_and_is_told() {
     let (second, third) = (model::bundle(2), model::bundle(3));
     let digest = format!("sha256:{}", "0".repeat(64));
     control(&deployment, &model::retrain_complete(2, &second, &digest));
-    instance.await_saying(SOON, &["efused", "version: \\\"2\\\"", "digest", &digest]);
+    await_refusal(&deployment, &instance, "2", Check::Digest, &digest);
     control(&deployment, &model::retrain_complete(4, Path::new("/nonexistent/4"), &digest));
-    instance.await_saying(SOON, &["efused", "version: \\\"4\\\"", "/nonexistent/4"]);
+    await_refusal(&deployment, &instance, "4", Check::Fetch, "/nonexistent/4");
     control(&deployment, &model::retrain_complete(5, Path::new("s3://models/5"), &digest));
-    instance.await_saying(SOON, &["efused", "version: \\\"5\\\"", "s3://models/5"]);
+    await_refusal(&deployment, &instance, "5", Check::Fetch, "s3://models/5");
     probe.await_all(SOON);
     // A good one afterwards is taken.
     let at = deployment.announce(&third);
@@ -143,11 +162,13 @@ fn a_version_on_hold_serves_when_it_is_promoted() {
     let deployment = Arc::new(Deployment::new("hold", PARTITIONS));
     let mut probe = Probe::new(&deployment);
     let feeder = Feeder::start(&deployment, 500);
-    let instance = deployment.start();
+    let _instance = deployment.start();
     let second = model::bundle(2);
     let second = second.to_str().expect("the folder's name is text");
     deployment.say("model announce", &[second, "--rollout", "hold"]);
-    instance.await_saying(SOON, &["aits", "version: \\\"2\\\""]);
+    await_report(&deployment, "version 2 among those that wait", |report| {
+        report.candidates == ["2"]
+    });
     probe.await_all(SOON);
     let at = deployment.say("model promote", &["2"]);
     await_served(&mut probe, at);

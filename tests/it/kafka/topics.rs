@@ -73,10 +73,13 @@ pub fn grow(deployment: &Deployment, topic: &str, partitions: usize) {
     }
 }
 
-/// First and next offset of a partition; with `committed`, as seen by readers of what is committed.
-pub fn ends(deployment: &Deployment, topic: &str, partition: i32, committed: bool) -> (i64, i64) {
-    let isolation = if committed { "read_committed" } else { "read_uncommitted" };
-    let consumer: BaseConsumer =
-        client(deployment).set("isolation.level", isolation).create().expect("a consumer");
-    consumer.fetch_watermarks(topic, partition, PATIENCE).expect("the broker says its offsets")
+/// A reader that is asked for offsets only.
+pub fn asker(deployment: &Deployment, isolation: &str) -> BaseConsumer {
+    client(deployment).set("isolation.level", isolation).create().expect("a consumer can be made")
+}
+
+/// The offset after the last record of a partition, as readers of this isolation see it.
+pub fn end(asker: &BaseConsumer, topic: &str, partition: i32) -> i64 {
+    let ends = asker.fetch_watermarks(topic, partition, PATIENCE);
+    ends.expect("the broker says its offsets").1
 }
