@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, CString};
 use std::ptr;
+use std::time::Duration;
 
 use rdkafka::bindings as rd;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -74,6 +75,16 @@ pub fn produce<'h, C: ProducerContext>(
         unsafe { rd::rd_kafka_headers_destroy(headers) };
     }
     Err(Code::from(error))
+}
+
+/// Waits until the brokers have everything, for at most `timeout`; says whether they have. While it
+/// waits, nothing lingers. `BaseProducer::flush` asks with no time at all and polls in between: that
+/// lets records linger, and a poll of a millisecond is spent spinning.
+pub fn flush<C: ProducerContext>(producer: &BaseProducer<C>, timeout: Duration) -> bool {
+    let timeout = timeout.as_millis().try_into().unwrap_or(i32::MAX);
+    // SAFETY: the producer outlives the call.
+    let answer = unsafe { rd::rd_kafka_flush(producer.client().native_ptr(), timeout) };
+    answer == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 /// `None` is a null pointer; an empty slice is not: its pointer is dangling but never read.

@@ -62,6 +62,11 @@ pub fn publisher(kafka: &Kafka) -> ClientConfig {
 
 /// What every client is told.
 pub fn client(kafka: &Kafka) -> ClientConfig {
+    tuned(kafka, &[])
+}
+
+/// The same with defaults of ours, which the user's properties overrule.
+fn tuned(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &kafka.bootstrap_servers)
@@ -69,7 +74,8 @@ pub fn client(kafka: &Kafka) -> ClientConfig {
         // Back within two seconds of a broker's return, not after librdkafka's ten.
         .set("reconnect.backoff.max.ms", "2000")
         .set_log_level(RDKafkaLogLevel::Warning);
-    for (key, value) in kafka.properties.iter() {
+    let properties = kafka.properties.iter();
+    for (key, value) in defaults.iter().copied().chain(properties) {
         config.set(key, value);
     }
     config
@@ -77,7 +83,7 @@ pub fn client(kafka: &Kafka) -> ClientConfig {
 
 /// A consumer outside any group: the control log, reports, the tour's independent reader.
 pub fn reader(kafka: &Kafka) -> ClientConfig {
-    let mut config = client(kafka);
+    let mut config = tuned(kafka, &[("fetch.wait.max.ms", "100")]);
     config
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
@@ -86,9 +92,6 @@ pub fn reader(kafka: &Kafka) -> ClientConfig {
         .set("auto.offset.reset", "error")
         // Without a group nothing is committed under it, but librdkafka wants a name to assign.
         .set("group.id", "foretell-reader");
-    if kafka.properties.iter().all(|(key, _)| key != "fetch.wait.max.ms") {
-        config.set("fetch.wait.max.ms", "100");
-    }
     config
 }
 
@@ -99,10 +102,18 @@ pub fn bystander(options: &Options) -> ClientConfig {
     config
 }
 
+/// Prefetch, a partition: enough to fill a batch, little enough for a deep backlog on many.
+const PREFETCH: &[(&str, &str)] =
+    &[("queued.min.messages", "10000"), ("queued.max.messages.kbytes", "8192")];
+
+/// Large requests: a tile's predictions leave in few of them.
+const BULK: &[(&str, &str)] =
+    &[("batch.num.messages", "10000"), ("queue.buffering.max.kbytes", "65536")];
+
 /// A member of the consumer group.
 pub fn consumer(options: &Options) -> ClientConfig {
     let Consumer { protocol, session_timeout_ms, heartbeat_interval_ms, .. } = &options.consumer;
-    let mut config = client(&options.kafka);
+    let mut config = tuned(&options.kafka, PREFETCH);
     config
         .set("group.id", &options.consumer.group_id)
         .set("isolation.level", "read_committed")
@@ -115,10 +126,7 @@ pub fn consumer(options: &Options) -> ClientConfig {
         .set("max.poll.interval.ms", options.consumer.max_poll_interval_ms.to_string())
         .set("topic.metadata.refresh.interval.ms", options.consumer.metadata_refresh_ms.to_string())
         // Its default, a second, caps throughput at a quarter.
-        .set("fetch.queue.backoff.ms", "2")
-        // Prefetch, a partition: enough to fill a batch, little enough for a deep backlog on many.
-        .set("queued.min.messages", "20000")
-        .set("queued.max.messages.kbytes", "16384");
+        .set("fetch.queue.backoff.ms", "2");
     match protocol {
         Protocol::Classic => config
             .set("partition.assignment.strategy", "cooperative-sticky")
@@ -133,7 +141,7 @@ pub fn consumer(options: &Options) -> ClientConfig {
 /// The producer that goes with a member; `transactional_id` makes it exactly-once.
 pub fn producer(options: &Options, transactional_id: Option<&str>) -> ClientConfig {
     let timeout_ms = options.delivery.transaction_timeout_ms.to_string();
-    let mut config = client(&options.kafka);
+    let mut config = tuned(&options.kafka, BULK);
     config
         .set("enable.idempotence", "true")
         .set("message.timeout.ms", &timeout_ms)
@@ -141,12 +149,10 @@ pub fn producer(options: &Options, transactional_id: Option<&str>) -> ClientConf
         .set("linger.ms", options.delivery.linger_ms.to_string())
         .set("compression.type", compression(options.delivery.compression))
         .set("batch.size", options.message_bytes_max.min(1_000_000).to_string())
-        .set("batch.num.messages", "10000")
         // Predictions keep the partition of their event, which may be a new one.
         .set("topic.metadata.refresh.interval.ms", options.consumer.metadata_refresh_ms.to_string())
         // Only failures are told: successes would be one event a record.
         .set("delivery.report.only.error", "true")
-        .set("queue.buffering.max.kbytes", "65536")
         // Where the partition is not kept, the key decides as it does for Java's clients.
         .set("partitioner", "murmur2_random");
     if let Some(id) = transactional_id {

@@ -22,6 +22,8 @@ use crate::stop::Stop;
 
 /// How long one step of a transaction may take before its producer is given up.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a flush waits before reports of failures are looked at.
+const FLUSH_STEP: Duration = Duration::from_millis(100);
 
 /// A step of a transaction that did not succeed.
 #[derive(Debug)]
@@ -89,22 +91,25 @@ impl Producer {
         Ok(())
     }
 
-    /// Serves what has come back, without waiting.
+    /// Serves one report that has come back, if any, without waiting.
     pub fn poll(&self) {
         self.client.poll(Duration::ZERO);
+    }
+
+    /// Serves the reports that come within a moment.
+    fn poll_all(&self) {
+        self.client.poll(Duration::from_millis(1));
     }
 
     /// Waits until the brokers have everything that was sent.
     pub fn flush(&self) -> Result<(), Trouble> {
         let until = Instant::now() + PATIENCE;
-        while self.client.in_flight_count() > 0 {
-            // `flush` of the library sleeps in steps of 100 ms.
-            let _ = self.client.flush(Duration::ZERO);
-            self.client.poll(Duration::from_millis(1));
+        while !native::flush(&self.client, FLUSH_STEP) {
+            // What could not be delivered counts as in flight until its report is served.
+            self.poll_all();
             if Instant::now() >= until {
-                return Err(Trouble::Unknown(
-                    self.with_reason("the brokers do not take what was sent"),
-                ));
+                let why = self.with_reason("the brokers do not take what was sent");
+                return Err(Trouble::Unknown(why));
             }
         }
         match self.context.facts.take_undelivered() {
