@@ -55,10 +55,7 @@ fn transaction(
         next.insert(message.partition(), message.offset() + 1);
         copy(producer, output, &message)?;
     }
-    while producer.in_flight_count() > 0 {
-        let _ = producer.flush(Duration::ZERO);
-        producer.poll(Duration::from_millis(1));
-    }
+    flush(producer);
     let mut offsets = TopicPartitionList::new();
     for (partition, offset) in next {
         offsets.add_partition_offset(events, partition, Offset::Offset(offset))?;
@@ -68,6 +65,12 @@ fn transaction(
     }
     producer.commit_transaction(PATIENCE)?;
     Ok(())
+}
+
+/// As the program itself flushes: waiting on a condition, while nothing lingers.
+fn flush(producer: &BaseProducer) {
+    // SAFETY: the producer outlives the call.
+    unsafe { rdkafka::bindings::rd_kafka_flush(producer.client().native_ptr(), 30_000) };
 }
 
 fn copy(producer: &BaseProducer, output: &str, message: &impl Message) -> anyhow::Result<()> {
