@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -82,13 +82,17 @@ impl Reset {
                 return Ok(Vec::new());
             }
         };
-        self.asker = None;
         let mut moved = Vec::new();
         for partition in &partitions {
-            if let Some(place) = self.place(topic, partition)? {
+            if self.waits_for_the_beginning(partition) {
+                self.due = Some(Instant::now() + AGAIN);
+            } else if let Some(place) = self.place(topic, partition)? {
                 move_to(client, topic, partition.number, place);
                 moved.push((partition.number, place));
             }
+        }
+        if self.due.is_none() {
+            self.asker = None;
         }
         Ok(moved)
     }
@@ -116,6 +120,9 @@ impl Reset {
                 settled.insert(element.partition(), NextOffset::at(at));
             }
         }
+        if settled.is_empty() && self.start_from == StartFrom::Latest {
+            settled = begin_at_the_ends(client, asker, &placed, topic, patience)?;
+        }
         let partition = |number: i32| {
             let (low, high) = asker.fetch_watermarks(topic, number, patience)?;
             let place = placed.find_partition(topic, number);
@@ -131,13 +138,18 @@ impl Reset {
         placed.elements().iter().map(|element| partition(element.partition())).collect()
     }
 
+    /// The member that has the first partition says where a new group begins, for all of them.
+    fn waits_for_the_beginning(&self, partition: &Partition) -> bool {
+        let Partition { wanted, group_is_new, .. } = *partition;
+        wanted.is_none() && group_is_new && self.start_from == StartFrom::Latest
+    }
+
     /// Where to go on; `None` where the partition is fine as it is.
     fn place(&self, topic: &str, partition: &Partition) -> Result<Option<NextOffset>, Fatal> {
         let Partition { number, wanted, low, high, .. } = *partition;
         let Some(wanted) = wanted else {
-            // A partition added to the topic of a group at work is read from its start.
-            let latest = partition.group_is_new && self.start_from == StartFrom::Latest;
-            return Ok(Some(NextOffset::at(if latest { high } else { low })));
+            // Of a new group, or added to the topic since the group began: nothing of it was read.
+            return Ok(Some(NextOffset::at(low)));
         };
         let at = wanted.get();
         if (low..=high).contains(&at) {
@@ -174,6 +186,32 @@ struct Partition {
     high: i64,
     /// Nothing was ever committed for any partition of the topic.
     group_is_new: bool,
+}
+
+/// Commits the ends of all partitions as the place where the group begins, so that all its members,
+/// now and after a restart, agree on what came before it. Only the member that has the first
+/// partition does; to the others it says nothing.
+fn begin_at_the_ends(
+    client: &BaseConsumer<Context>,
+    asker: &BaseConsumer<Context>,
+    assigned: &TopicPartitionList,
+    topic: &str,
+    patience: Duration,
+) -> Result<HashMap<i32, NextOffset>, KafkaError> {
+    let mut ends = HashMap::new();
+    if assigned.find_partition(topic, 0).is_none() {
+        return Ok(ends);
+    }
+    let mut list = all_partitions(asker, topic, patience)?;
+    let numbers: Vec<i32> = list.elements().iter().map(|element| element.partition()).collect();
+    for number in numbers {
+        let (_, end) = asker.fetch_watermarks(topic, number, patience)?;
+        list.set_partition_offset(topic, number, Offset::Offset(end))?;
+        ends.insert(number, NextOffset::at(end));
+    }
+    client.commit(&list, CommitMode::Sync)?;
+    tracing::info!("a new group: it begins at the latest event of each partition");
+    Ok(ends)
 }
 
 fn all_partitions(
