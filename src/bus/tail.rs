@@ -1,7 +1,8 @@
 //! Reads whole topics without a group: the control log, reports, the tour's independent reader.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -13,6 +14,9 @@ use super::context::Context;
 use super::producer::is_authorization;
 use super::{Fatal, native, options};
 use crate::config::Kafka;
+
+/// How long to wait before a topic that is not there is looked for again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// All partitions of one topic, from their first record on, committed records only.
 pub struct Tail {
@@ -65,9 +69,7 @@ impl Tail {
         let unavailable =
             |error: KafkaError| Fatal::Unavailable(format!("reading `{topic}`: {error}"));
         let patience = Duration::from_millis(kafka.connect_timeout_ms);
-        let metadata = client.fetch_metadata(Some(topic), patience).map_err(unavailable)?;
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        let before_end: BTreeSet<i32> = partitions.map(|partition| partition.id()).collect();
+        let before_end = partitions(&client, topic, patience).map_err(unavailable)?;
         let mut list = TopicPartitionList::new();
         for &partition in &before_end {
             list.add_partition_offset(topic, partition, Offset::Beginning).map_err(unavailable)?;
@@ -117,5 +119,27 @@ impl Tail {
             // An outage: the client reconnects by itself.
             _ => Ok(Step::Nothing),
         }
+    }
+}
+
+/// The partitions of a topic. One that was just made takes a moment until all brokers know of it.
+fn partitions(
+    client: &BaseConsumer<Context>,
+    topic: &str,
+    patience: Duration,
+) -> Result<BTreeSet<i32>, KafkaError> {
+    let until = Instant::now() + patience;
+    loop {
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
+        let metadata = client.fetch_metadata(Some(topic), left)?;
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let found: BTreeSet<i32> = partitions.map(|partition| partition.id()).collect();
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        if Instant::now() >= until {
+            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
+        }
+        thread::sleep(AGAIN);
     }
 }
