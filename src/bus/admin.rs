@@ -1,5 +1,6 @@
 //! Looks at the topics before anything is joined, and creates them for `foretell init`.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -94,6 +95,18 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// Waits until a topic that was just made is known to the brokers that clients ask, so that a
+    /// program started next does not miss it.
+    fn until_it_is_there(&self, topic: &str) -> Result<(), Fatal> {
+        while let Err(error) = self.partitions(topic) {
+            if Instant::now() >= self.until {
+                return Err(error);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// Waits until a broker answers.
     fn reachable(&self) -> Result<(), Fatal> {
         loop {
@@ -181,7 +194,8 @@ pub fn create_topics(
     replication: i32,
 ) -> Result<Vec<(String, Created)>, Fatal> {
     // Asks first: an admin request to nobody only times out, without a word why.
-    Look::new(kafka)?.reachable()?;
+    let look = Look::new(kafka)?;
+    look.reachable()?;
     let replicas = if replication < 1 { -1 } else { replication };
     let topic =
         |name, partitions| NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
@@ -199,7 +213,10 @@ pub fn create_topics(
     answers
         .into_iter()
         .map(|answer| match answer {
-            Ok(name) => Ok((name, Created::New)),
+            Ok(name) => {
+                look.until_it_is_there(&name)?;
+                Ok((name, Created::New))
+            }
             Err((name, RDKafkaErrorCode::TopicAlreadyExists)) => Ok((name, Created::WasThere)),
             Err((name, code)) if is_authorization(code) => Err(Fatal::NotPermitted(format!(
                 "creating topic `{name}`: {code}\n\nhint: the user needs Create on the cluster or the topic"
