@@ -50,7 +50,11 @@ impl Deployment {
             control: topic("control"),
             reports: topic("reports"),
         };
-        let kafka = Kafka { bootstrap_servers: bootstrap_servers.into(), ..Kafka::default() };
+        let kafka = Kafka {
+            bootstrap_servers: bootstrap_servers.into(),
+            connect_timeout_ms: 60_000,
+            ..Kafka::default()
+        };
         let folder = scratch::folder(&name);
         let keys = defaults(&name, bootstrap_servers, &topics);
         let (next_event, instances) = Default::default();
@@ -134,6 +138,7 @@ fn defaults(name: &str, bootstrap_servers: &str, topics: &Topics) -> BTreeMap<&'
     let bundle = model::bundle(1).display().to_string();
     BTreeMap::from([
         ("kafka.bootstrap_servers", bootstrap_servers.into()),
+        ("kafka.connect_timeout_ms", 60_000.into()),
         ("topics.events", topics.events.as_str().into()),
         ("topics.predictions", topics.predictions.as_str().into()),
         ("topics.dead_letters", topics.dead_letters.as_str().into()),

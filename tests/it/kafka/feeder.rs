@@ -17,15 +17,6 @@ pub fn event(number: u64) -> (String, String) {
     (format!("key-{}", number % 97), format!(r#"{{"id":"{number}","x":{x},"kind":"{kind}"}}"#))
 }
 
-/// A producer that outlasts an outage of the broker.
-fn producer(deployment: &Deployment) -> BaseProducer {
-    topics::client(deployment)
-        .set("enable.idempotence", "true")
-        .set("message.timeout.ms", SOON.as_millis().to_string())
-        .create()
-        .expect("a producer can be made")
-}
-
 fn publish_next(deployment: &Deployment, producer: &BaseProducer) {
     let number = deployment.next_event.fetch_add(1, Ordering::Relaxed);
     let (key, value) = event(number);
@@ -37,7 +28,7 @@ fn publish_next(deployment: &Deployment, producer: &BaseProducer) {
 
 /// Publishes `count` events as fast as the broker takes them.
 pub fn burst(deployment: &Deployment, count: u64) {
-    let producer = producer(deployment);
+    let producer = topics::producer(deployment);
     for _ in 0..count {
         publish_next(deployment, &producer);
     }
@@ -76,7 +67,7 @@ impl Drop for Feeder {
 }
 
 fn feed(deployment: &Deployment, per_second: u64, stop: &AtomicBool) {
-    let producer = producer(deployment);
+    let producer = topics::producer(deployment);
     let (began, mut sent) = (Instant::now(), 0);
     while !stop.load(Ordering::Relaxed) {
         let due = (began.elapsed().as_secs_f64() * per_second as f64) as u64;

@@ -40,16 +40,21 @@ fn sigterm_ends_an_instance_in_good_order_and_the_other_takes_over_at_once() {
 
 #[test]
 fn an_instance_stopped_and_started_again_goes_on_where_it_stood() {
-    let deployment = Deployment::new("restart", PARTITIONS);
+    let deployment = slow(Deployment::new("restart", PARTITIONS));
     goes_on_where_it_stood(&deployment).is_exactly_once();
 }
 
 #[test]
 fn at_least_once_goes_on_where_it_stood_too() {
-    let deployment =
-        Deployment::new("restart-alo", PARTITIONS).with("delivery.guarantee", "at-least-once");
+    let deployment = slow(Deployment::new("restart-alo", PARTITIONS))
+        .with("delivery.guarantee", "at-least-once");
     // A stop in good order leaves nothing to repeat.
     goes_on_where_it_stood(&deployment).is_exactly_once();
+}
+
+/// Batches so small that a backlog takes seconds, and an end comes in its middle.
+fn slow(deployment: Deployment) -> Deployment {
+    deployment.with("batch.rows_max", 200).with("batch.tile_rows", 200)
 }
 
 /// A backlog, a stop in its middle, a new start.
@@ -70,7 +75,7 @@ fn goes_on_where_it_stood(deployment: &Deployment) -> super::probe::Verdict {
 #[test]
 fn at_least_once_loses_nothing_under_kill_9() {
     let deployment =
-        Deployment::new("kill-alo", PARTITIONS).with("delivery.guarantee", "at-least-once");
+        slow(Deployment::new("kill-alo", PARTITIONS)).with("delivery.guarantee", "at-least-once");
     let mut probe = Probe::new(&deployment);
     feeder::burst(&deployment, 50_000);
     let first = deployment.start();

@@ -5,16 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use foretell::bus::publish::Publisher;
 use foretell::model::gate::Check;
 
 use super::deployment::Deployment;
 use super::eventually::{SOON, eventually};
 use super::feeder::Feeder;
-use super::instance::{Instance, await_shares};
-use super::model;
+use super::instance::await_shares;
 use super::probe::Probe;
 use super::reports::await_report;
+use super::{model, topics};
 
 const PARTITIONS: i32 = 6;
 
@@ -107,30 +106,9 @@ fn versions_change_under_load_and_each_row_names_its_own() {
     check(&mut probe, &chosen);
 }
 
-/// Writes a record to the control topic as it is; gives its offset.
-fn control(deployment: &Deployment, value: &str) -> i64 {
-    let publisher = Publisher::new(&deployment.kafka).expect("a publisher can be made");
-    let topic = &deployment.topics.control;
-    publisher.send(topic, Some(model::NAME.as_bytes()), value.as_bytes()).expect("it is short");
-    let offset = publisher.flush(SOON).expect("the broker takes the message");
-    offset.expect("a publisher tells the last offset")
-}
-
-/// Waits until a refusal is told, in the log and in a report.
-#[track_caller]
-fn await_refusal(
-    deployment: &Deployment,
-    instance: &Instance,
-    version: &str,
-    check: Check,
-    why: &str,
-) {
-    instance.await_saying(SOON, &["ERROR", "refused", &format!(r#""{version}""#), why]);
-    await_report(deployment, &format!("that version {version} was refused"), |report| {
-        report.last_refusal.as_ref().is_some_and(|refusal| {
-            refusal.version == version && refusal.check == check && refusal.message.contains(why)
-        })
-    });
+/// Writes a record to the control topic as it is.
+fn control(deployment: &Deployment, value: &str) {
+    topics::publish(deployment, &deployment.topics.control, model::NAME, value);
 }
 
 #[test]
@@ -143,11 +121,15 @@ fn a_version_that_is_refused_changes_nothing_and_is_told() {
     let (second, third) = (model::bundle(2), model::bundle(3));
     let digest = format!("sha256:{}", "0".repeat(64));
     control(&deployment, &model::retrain_complete(2, &second, &digest));
-    await_refusal(&deployment, &instance, "2", Check::Digest, &digest);
+    instance.await_saying(SOON, &["ERROR", "refused", r#""2""#, &digest]);
+    await_report(&deployment, "why version 2 was refused", |report| {
+        let refusal = report.last_refusal.as_ref();
+        refusal.is_some_and(|refusal| refusal.version == "2" && refusal.check == Check::Digest)
+    });
     control(&deployment, &model::retrain_complete(4, Path::new("/nonexistent/4"), &digest));
-    await_refusal(&deployment, &instance, "4", Check::Fetch, "/nonexistent/4");
+    instance.await_saying(SOON, &["ERROR", "refused", r#""4""#, "/nonexistent/4"]);
     control(&deployment, &model::retrain_complete(5, Path::new("s3://models/5"), &digest));
-    await_refusal(&deployment, &instance, "5", Check::Fetch, "s3://models/5");
+    instance.await_saying(SOON, &["ERROR", "refused", r#""5""#, "s3://models/5"]);
     probe.await_all(SOON);
     // A good one afterwards is taken.
     let at = deployment.announce(&third);

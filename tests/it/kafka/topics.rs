@@ -7,9 +7,11 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::deployment::Deployment;
+use super::eventually::SOON;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,6 +33,22 @@ pub fn client(deployment: &Deployment) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &deployment.kafka.bootstrap_servers);
     config
+}
+
+/// A producer that outlasts an outage of the broker.
+pub fn producer(deployment: &Deployment) -> BaseProducer {
+    client(deployment)
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", SOON.as_millis().to_string())
+        .create()
+        .expect("a producer can be made")
+}
+
+/// Publishes one record, and sees it arrive.
+pub fn publish(deployment: &Deployment, topic: &str, key: &str, value: &str) {
+    let producer = producer(deployment);
+    producer.send(BaseRecord::to(topic).key(key).payload(value)).expect("the queue has room");
+    producer.flush(SOON).expect("the broker takes the record");
 }
 
 fn admin(deployment: &Deployment) -> AdminClient<DefaultClientContext> {
