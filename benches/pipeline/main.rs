@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.get(1).map(String::as_str) {
         // The copier's own process, started by `throughput`.
         Some("copier") => copier::run(&arguments[2], &arguments[3], &arguments[4]),
-        _ => bench(),
+        _ => bench(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,11 +32,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench() -> anyhow::Result<()> {
+/// `cargo bench --bench pipeline -- latency` or `-- throughput` measures one of the two.
+fn bench(arguments: &[String]) -> anyhow::Result<()> {
+    let asked = |what: &str| arguments.iter().any(|argument| argument == what);
+    let all = !asked("throughput") && !asked("latency");
     let events = std::env::var("FORETELL_BENCH_EVENTS").ok().and_then(|text| text.parse().ok());
     let stage = Stage::set(events.unwrap_or(EVENTS))?;
-    throughput(&stage)?;
-    latency::measure(&stage)
+    if all || asked("throughput") {
+        throughput(&stage)?;
+    }
+    if all || asked("latency") {
+        latency::measure(&stage)?;
+    }
+    Ok(())
 }
 
 fn throughput(stage: &Stage) -> anyhow::Result<()> {

@@ -163,6 +163,8 @@ impl Stage {
     pub fn start_foretell(&self, name: &str, set: &[String]) -> anyhow::Result<Child> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_foretell"));
         command.arg("run").stdin(Stdio::null());
+        // Ours, not the program's.
+        command.env_remove("FORETELL_BENCH_EVENTS").env_remove("FORETELL_BENCH_SET");
         for setting in self.settings(name).iter().chain(set) {
             command.args(["--set", setting]);
         }

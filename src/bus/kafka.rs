@@ -20,8 +20,6 @@ use crate::stop::Stop;
 const IDLE: Duration = Duration::from_millis(50);
 /// A poll's shortest wait: below a millisecond the client spins.
 const TICK: Duration = Duration::from_millis(1);
-/// The clock is read once in so many records.
-const RECORDS_A_GLANCE: usize = 32;
 /// First wait after an abort; doubled each time in a row.
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
@@ -41,6 +39,8 @@ pub struct KafkaBus {
     /// What went wrong while sending; `settle` deals with it.
     trouble: Option<Trouble>,
     failures_in_a_row: u32,
+    /// When the last batch closed.
+    closed: Instant,
     fenced: Vec<Instant>,
     stop: Stop,
 }
@@ -64,6 +64,7 @@ impl KafkaBus {
             spare: Batch::default(),
             trouble: None,
             failures_in_a_row: 0,
+            closed: Instant::now(),
             fenced: Vec::new(),
             stop,
             options,
@@ -271,33 +272,39 @@ impl KafkaBus {
 }
 
 impl Bus for KafkaBus {
+    /// A batch closes `age_max` after the one before it closed, or, if nothing came by then, with the
+    /// first record: what waited while the one before was settled has waited long enough. An overdue
+    /// batch still takes what is there already, for `age_max` at most, so that a backlog fills it.
     fn collect(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
         batch.clear();
         std::mem::swap(batch, &mut self.spare);
-        let mut until = Instant::now() + IDLE;
-        let mut aging = false;
+        let opened = Instant::now();
+        let due = self.closed + self.options.bounds.age_max;
         let mut timeout = IDLE;
-        let mut unseen = 0;
+        let mut first = None;
         loop {
             let came = self.poll(timeout, batch)?;
             if batch.is_full(&self.options.bounds) || self.stop.is_requested() {
-                return Ok(());
+                break;
             }
-            unseen += 1;
-            if came && aging && unseen < RECORDS_A_GLANCE {
+            let now = Instant::now();
+            if batch.is_empty() {
+                if now >= opened + IDLE {
+                    return Ok(());
+                }
+                timeout = (opened + IDLE - now).max(TICK);
                 continue;
             }
-            unseen = 0;
-            let now = Instant::now();
-            if !aging && !batch.is_empty() {
-                aging = true;
-                until = now + self.options.bounds.age_max;
+            let old = *first.get_or_insert(now) + self.options.bounds.age_max;
+            if now >= old || (!came && now >= due) {
+                break;
             }
-            if now >= until {
-                return Ok(());
-            }
-            timeout = (until - now).max(TICK);
+            // Overdue: only what is there already.
+            let left = due.saturating_duration_since(now).min(old - now);
+            timeout = if left.is_zero() { left } else { left.max(TICK) };
         }
+        self.closed = Instant::now();
+        Ok(())
     }
 
     fn send(&mut self, batch: &Batch, outbox: &Outbox) -> Result<(), Fatal> {
