@@ -272,14 +272,15 @@ impl KafkaBus {
 }
 
 impl Bus for KafkaBus {
-    /// A batch closes `age_max` after the one before it closed, or, if nothing came by then, with the
-    /// first record: what waited while the one before was settled has waited long enough. An overdue
-    /// batch still takes what is there already, for `age_max` at most, so that a backlog fills it.
+    /// A batch closes when its first record is `age_max` old, and earlier when there is nothing more to
+    /// take and half of that has passed since the one before it closed: what waited while that one was
+    /// settled has waited long enough, and at a trickle a batch goes as soon as it came. A backlog
+    /// always has more to take, and fills its batches.
     fn collect(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
         batch.clear();
         std::mem::swap(batch, &mut self.spare);
         let opened = Instant::now();
-        let due = self.closed + self.options.bounds.age_max;
+        let due = self.closed + self.options.bounds.age_max / 2;
         let mut timeout = IDLE;
         let mut first = None;
         loop {
@@ -299,7 +300,7 @@ impl Bus for KafkaBus {
             if now >= old || (!came && now >= due) {
                 break;
             }
-            // Overdue: only what is there already.
+            // When it is due, only what is there already.
             let left = due.saturating_duration_since(now).min(old - now);
             timeout = if left.is_zero() { left } else { left.max(TICK) };
         }
