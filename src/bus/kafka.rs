@@ -23,6 +23,9 @@ const TICK: Duration = Duration::from_millis(1);
 /// First wait after an abort; doubled each time in a row.
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// After so many aborts in a row the producer is given up, although each went well: one that was
+/// there when the broker restarted can go on timing out for ever (seen once in five restarts).
+pub(super) const ABORTS_MAX: u32 = 2;
 /// So many fencings within [`FENCED_WINDOW`] are no accident.
 const FENCED_MAX: usize = 3;
 const FENCED_WINDOW: Duration = Duration::from_secs(30);
@@ -144,7 +147,10 @@ impl KafkaBus {
         let trouble = match trouble {
             Trouble::Abort(why) => {
                 tracing::warn!(%why, rows = batch.len(), "aborting the transaction");
-                self.producer()?.abort().err()
+                match self.producer()?.abort() {
+                    Ok(()) if self.failures_in_a_row >= ABORTS_MAX => Some(Trouble::Unknown(why)),
+                    aborted => aborted.err(),
+                }
             }
             trouble => Some(trouble),
         };
@@ -354,7 +360,11 @@ impl Bus for KafkaBus {
     }
 
     fn close(&mut self) {
-        self.producer = None;
+        if let Some(mut producer) = self.producer.take()
+            && let Err(trouble) = producer.abort()
+        {
+            tracing::warn!(?trouble, "a transaction is left to its time-out");
+        }
         if let Some(consumer) = self.consumer.take() {
             consumer.close(&self.stop);
         }
