@@ -129,6 +129,9 @@ impl Consumer {
         if self.paused {
             // Newly assigned partitions come unpaused.
             self.pause_assigned();
+        } else {
+            // Unless they were taken from us while they were paused: librdkafka remembers that.
+            self.resume_partitions(&change.assigned);
         }
         tracing::info!(
             assigned = ?change.assigned, revoked = ?change.revoked, now = ?self.assigned, "rebalanced"
@@ -157,6 +160,16 @@ impl Consumer {
     fn pause_assigned(&self) {
         if let Ok(all) = self.client.assignment() {
             let _ = self.client.pause(&all);
+        }
+    }
+
+    fn resume_partitions(&self, partitions: &[i32]) {
+        let mut list = TopicPartitionList::new();
+        for &partition in partitions {
+            list.add_partition(&self.topic, partition);
+        }
+        if let Err(error) = self.client.resume(&list) {
+            tracing::warn!(%error, ?partitions, "not resumed");
         }
     }
 
