@@ -31,7 +31,6 @@ pub struct Consumer {
     /// dropped: after a resume, librdkafka can deliver one twice (kafka-facts.md §0.4).
     positions: HashMap<i32, NextOffset>,
     assigned: Vec<i32>,
-    paused: bool,
     reset: Reset,
     /// librdkafka repeats itself during an outage; we say each thing once in five seconds.
     said: Option<(RDKafkaErrorCode, Instant)>,
@@ -54,7 +53,6 @@ impl Consumer {
             c_topic: c_name(&options.topics.events),
             positions: HashMap::new(),
             assigned: Vec::new(),
-            paused: false,
             reset: Reset::new(options),
             said: None,
             rebalances: 0,
@@ -126,13 +124,6 @@ impl Consumer {
         self.assigned.extend(&change.assigned);
         self.assigned.sort_unstable();
         self.assigned.dedup();
-        if self.paused {
-            // Newly assigned partitions come unpaused.
-            self.pause_assigned();
-        } else {
-            // Unless they were taken from us while they were paused: librdkafka remembers that.
-            self.resume_partitions(&change.assigned);
-        }
         tracing::info!(
             assigned = ?change.assigned, revoked = ?change.revoked, now = ?self.assigned, "rebalanced"
         );
@@ -147,39 +138,6 @@ impl Consumer {
             self.positions.extend(moved);
         }
         Ok(())
-    }
-
-    /// Stops delivery while a batch in hand cannot be settled and no more can be held.
-    pub fn pause(&mut self) {
-        if !self.paused {
-            self.paused = true;
-            self.pause_assigned();
-        }
-    }
-
-    fn pause_assigned(&self) {
-        if let Ok(all) = self.client.assignment() {
-            let _ = self.client.pause(&all);
-        }
-    }
-
-    fn resume_partitions(&self, partitions: &[i32]) {
-        let mut list = TopicPartitionList::new();
-        for &partition in partitions {
-            list.add_partition(&self.topic, partition);
-        }
-        if let Err(error) = self.client.resume(&list) {
-            tracing::warn!(%error, ?partitions, "not resumed");
-        }
-    }
-
-    pub fn resume(&mut self) {
-        if self.paused
-            && let Ok(all) = self.client.assignment()
-        {
-            let _ = self.client.resume(&all);
-        }
-        self.paused = false;
     }
 
     /// What the broker has as settled for these partitions; an error or time-out says nothing.

@@ -5,6 +5,7 @@
 //! [the contract](super) first.
 
 use std::ffi::CString;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::consumer::Consumer;
@@ -20,6 +21,8 @@ use crate::stop::Stop;
 const IDLE: Duration = Duration::from_millis(50);
 /// A poll's shortest wait: below a millisecond the client spins.
 const TICK: Duration = Duration::from_millis(1);
+/// One look at the consumer while a batch is in hand.
+const ASIDE: Duration = Duration::from_millis(10);
 /// First wait after an abort; doubled each time in a row.
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
@@ -166,7 +169,6 @@ impl KafkaBus {
             }
         }
         self.failures_in_a_row += 1;
-        self.consumer()?.resume();
         Ok(())
     }
 
@@ -203,15 +205,17 @@ impl KafkaBus {
         }
     }
 
-    /// Polls with a batch in hand: what arrives is kept aside, and when that is full, delivery is
-    /// paused.
+    /// Polls with a batch in hand: what arrives is kept aside. When that is full too, it only waits.
+    /// Pausing delivery instead was tried: after a broker's restart, partitions that had been paused
+    /// and resumed were sometimes never fetched again.
     fn poll_aside(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
-        let mut spare = std::mem::take(&mut self.spare);
-        if spare.is_full(&self.options.bounds) {
-            self.consumer()?.pause();
+        if self.spare.is_full(&self.options.bounds) {
+            thread::sleep(ASIDE);
+            return Ok(());
         }
+        let mut spare = std::mem::take(&mut self.spare);
         let consumer = self.consumer()?;
-        consumer.poll(Duration::from_millis(10), &mut spare)?;
+        consumer.poll(ASIDE, &mut spare)?;
         if let Some(change) = consumer.take_rebalanced() {
             for partition in change.revoked {
                 batch.forget(partition);
