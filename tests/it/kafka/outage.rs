@@ -11,8 +11,8 @@ use super::probe::Probe;
 
 const PARTITIONS: i32 = 4;
 
-/// Open: in about one run of five a member does not go on reading after the restart (nothing is lost
-/// or doubled; it waits). `cargo test --test it outage -- --include-ignored` shows it.
+/// Open: in about one run of five a member does not go on reading after the restart. Whether what is
+/// missing then is only late is not yet shown. `cargo test --test it outage -- --include-ignored` shows it.
 #[test]
 #[ignore = "a member sometimes stops reading after a broker's restart: an open fault of the product"]
 fn a_broker_that_restarts_loses_and_doubles_nothing() {
