@@ -62,11 +62,6 @@ impl Publisher {
         self.client.poll(Duration::ZERO);
     }
 
-    /// Number of records that the brokers have not acknowledged.
-    pub fn in_flight(&self) -> usize {
-        usize::try_from(self.client.in_flight_count()).unwrap_or(0)
-    }
-
     /// Waits until everything is delivered; says at which offset the last record stands.
     ///
     /// # Errors
