@@ -73,12 +73,18 @@ fn tuned(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
         .set("client.id", "foretell")
         // Back within two seconds of a broker's return, not after librdkafka's ten.
         .set("reconnect.backoff.max.ms", "2000")
-        .set_log_level(RDKafkaLogLevel::Warning);
+        .set_log_level(log_level(kafka));
     let properties = kafka.properties.iter();
     for (key, value) in defaults.iter().copied().chain(properties) {
         config.set(key, value);
     }
     config
+}
+
+/// Who sets `debug` wants to see what it says; it comes at level debug of `librdkafka`.
+fn log_level(kafka: &Kafka) -> RDKafkaLogLevel {
+    let is_asked = kafka.properties.iter().any(|(key, _)| key == "debug");
+    if is_asked { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Warning }
 }
 
 /// A consumer outside any group: the control log, reports, the tour's independent reader.

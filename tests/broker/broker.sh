@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real Kafka broker on this machine: for tests, benches and `make demo-kafka`.
 #
-#   broker.sh start [--dir DIR] [--port N] [--partitions N] [--owner PID]
+#   broker.sh start [--dir DIR] [--port N] [--partitions N] [--nodes 1|2] [--owner PID]
 #   broker.sh stop | kill | restart [--dir DIR]
 #   broker.sh fetch                 get the jars, once; needs Maven and the network that first time
 #   broker.sh tool CLASS [ARG…]     a tool of org.apache.kafka.tools, such as TopicCommand
@@ -11,6 +11,9 @@
 # talk is on stderr. DIR holds everything of one broker: its configuration, pid, log and data.
 # Brokers in different DIRs do not know of each other. A stopped or killed broker comes back on
 # its port, with its data, by `restart`.
+#
+# --nodes 2: a cluster of two that hold a copy each; both are printed, with a comma. The second is
+# DIR/second to `stop`, `kill` and `restart`; it is not the controller, so the first goes on alone.
 #
 # --owner PID: when that process is gone, however it went, the broker is killed and its data
 # deleted (the log stays). A test runner has no better moment to clean up: statics never drop.
@@ -89,7 +92,7 @@ fetch_locked() {
       "this needs Maven Central, or a mirror of it in ~/.m2/settings.xml"
   }
   local warm="$cache/warm"
-  configure "$warm" 1
+  configure "$warm" 1 1
   java_run kafka.tools.StorageTool format --cluster-id=AAAAAAAAAAAAAAAAAAAAAA -c "$warm/server.properties" >"$cache/format.log" 2>&1 9>&- ||
     fail "kafka could not format a folder; its output is in $cache/format.log"
   cp -r "$warm/data" "$cache/template"
@@ -119,9 +122,9 @@ free_port() {
   fail "no free port found between 20000 and 32000"
 }
 
-# configure DIR PARTITIONS [PORT]
+# configure DIR PARTITIONS COPIES [PORT]
 configure() {
-  local dir=$1 partitions=$2 port=${3:-$(free_port)} controller
+  local dir=$1 partitions=$2 copies=$3 port=${4:-$(free_port)} controller
   controller=$(free_port)
   while [ "$controller" = "$port" ]; do controller=$(free_port); done
   mkdir -p "$dir"
@@ -136,11 +139,12 @@ log.dirs=$dir/data
 num.partitions=$partitions
 # A topic that a test did not create is a mistake in the test.
 auto.create.topics.enable=false
-# One node, so one copy.
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
+# A copy on each node.
+default.replication.factor=$copies
+offsets.topic.replication.factor=$copies
+transaction.state.log.replication.factor=$copies
 transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.replication.factor=$copies
 share.coordinator.state.topic.min.isr=1
 # Fewer internal partitions: the first group and the first transaction wait for their creation.
 offsets.topic.num.partitions=4
@@ -155,8 +159,24 @@ log.cleaner.dedupe.buffer.size=16777216
 PROPERTIES
 }
 
+# configure_second DIR: the second node of the cluster whose first is configured in DIR.
+configure_second() {
+  local port
+  port=$(free_port)
+  mkdir -p "$1/second"
+  sed -e 's/^process.roles=.*/process.roles=broker/' -e 's/^node.id=.*/node.id=2/' \
+    -e "s|^listeners=.*|listeners=PLAINTEXT://127.0.0.1:$port|" \
+    -e "s|^log.dirs=.*|log.dirs=$1/second/data|" "$1/server.properties" >"$1/second/server.properties"
+  cp -r "$1/data" "$1/second/data"
+  sed -i -e 's/^node.id=.*/node.id=2/' -e "s/^directory.id=.*/directory.id=$(uuid)/" \
+    "$1/second/data/meta.properties"
+}
+
+# As Kafka writes them.
+uuid() { head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '='; }
+
 # The listener's port, as configured.
-port_of() { sed -n 's/^listeners=PLAINTEXT:..127.0.0.1:\([0-9]*\),.*/\1/p' "$1/server.properties"; }
+port_of() { sed -n 's/^listeners=PLAINTEXT:..127.0.0.1:\([0-9]*\).*/\1/p' "$1/server.properties"; }
 
 # Whether the process in DIR/pid is this broker. A pid may have been given to another process
 # since, and a killed broker stays a zombie where init does not reap: both have other arguments.
@@ -201,7 +221,8 @@ launch() {
 guard() {
   tail --pid="$owner" -f /dev/null
   kill_now "$dir"
-  rm -rf "$dir/data"
+  kill_now "$dir/second"
+  rm -rf "$dir/data" "$dir/second/data"
 }
 
 start() {
@@ -214,21 +235,32 @@ start() {
     setsid "$here/broker.sh" guard --dir "$dir" --owner "$owner" </dev/null >/dev/null 2>&1 &
   fi
   for _ in 1 2 3; do
-    configure "$dir" "$partitions" "$port"
+    configure "$dir" "$partitions" "$nodes" "$port"
     rm -rf "$dir/data"
     cp -r "$cache/template" "$dir/data"
     # As the folder formatted, but another cluster: a client that meets the wrong one says so.
-    local id
-    id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=')
-    sed -i "s/^cluster.id=.*/cluster.id=$id/" "$dir/data/meta.properties"
+    sed -i "s/^cluster.id=.*/cluster.id=$(uuid)/" "$dir/data/meta.properties"
+    # The second copies what is there before the first writes to it.
+    [ "$nodes" = 1 ] || configure_second "$dir"
     if launch "$dir"; then
-      echo "127.0.0.1:$(port_of "$dir")"
+      start_second
       return
     fi
     # Someone else took the port meanwhile: draw others.
     grep -q 'Address already in use' "$dir/kafka.log" || break
   done
   failed_to_start
+}
+
+# Prints where the cluster answers.
+start_second() {
+  local address
+  address=127.0.0.1:$(port_of "$dir")
+  if [ "$nodes" = 2 ]; then
+    launch "$dir/second" || { kill_now "$dir" && dir=$dir/second && failed_to_start; }
+    address+=,127.0.0.1:$(port_of "$dir/second")
+  fi
+  echo "$address"
 }
 
 failed_to_start() {
@@ -285,21 +317,23 @@ tool)
 *) usage ;;
 esac
 
-dir=${TMPDIR:-/tmp}/foretell-kafka-$(id -u) port='' partitions=1 owner=''
+dir=${TMPDIR:-/tmp}/foretell-kafka-$(id -u) port='' partitions=1 nodes=1 owner=''
 while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || fail "\`$1\` needs a value"
   case $1 in
   --dir) dir=$2 ;;
   --port) port=$2 ;;
   --partitions) partitions=$2 ;;
+  --nodes) nodes=$2 ;;
   --owner) owner=$2 ;;
-  *) fail "unknown option \`$1\`" "--dir, --port, --partitions and --owner are known" ;;
+  *) fail "unknown option \`$1\`" "--dir, --port, --partitions, --nodes and --owner are known" ;;
   esac
   shift 2
 done
 for number in "$port" "$partitions" "$owner"; do
   case $number in *[!0-9]*) fail "\`$number\` is not a whole number" ;; esac
 done
+case $nodes in 1 | 2) ;; *) fail "\`--nodes $nodes\` is neither 1 nor 2" ;; esac
 dir=$(realpath -m "$dir")
 
 case $command in

@@ -23,10 +23,21 @@ impl Broker {
 
     /// A broker for one test.
     pub fn start(name: &str) -> Self {
+        Self::start_nodes(name, "1")
+    }
+
+    fn start_nodes(name: &str, nodes: &str) -> Self {
         let dir = scratch::folder("brokers").join(name);
         let owner = std::process::id().to_string();
-        let address = script(&["start", "--owner", &owner], &dir);
+        let address = script(&["start", "--owner", &owner, "--nodes", nodes], &dir);
         Self { address, dir }
+    }
+
+    /// One broker of a cluster of two, in which each holds a copy of everything and the other goes
+    /// on when this one is gone. Its address is that of both.
+    pub fn start_beside_another(name: &str) -> Self {
+        let first = Self::start_nodes(name, "2");
+        Self { dir: first.dir.join("second"), ..first }
     }
 
     /// Ends it with SIGKILL; its data stays.

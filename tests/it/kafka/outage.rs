@@ -1,4 +1,9 @@
-//! The broker goes away in mid stream and comes back: the instances go on by themselves.
+//! A broker goes away and comes back: the instances go on by themselves.
+//!
+//! In mid stream it is one of two. A partition that nobody leads while a transaction commits loses
+//! its marker for good: Kafka 4.3.1 takes it for deleted and says "Couldn't find leader endpoint …
+//! these partitions are likely deleted already and hence can be skipped". What the transaction wrote
+//! there is never seen, whoever wrote it. ARCHITECTURE.md has the whole story.
 
 use std::time::Instant;
 
@@ -11,22 +16,19 @@ use super::probe::Probe;
 
 const PARTITIONS: i32 = 4;
 
-/// Open: in about one run of five a member does not go on reading after the restart. Whether what is
-/// missing then is only late is not yet shown. `cargo test --test it outage -- --include-ignored` shows it.
 #[test]
-#[ignore = "a member sometimes stops reading after a broker's restart: an open fault of the product"]
-fn a_broker_that_restarts_loses_and_doubles_nothing() {
+fn one_broker_of_two_restarts_and_nothing_is_lost_or_doubled() {
     outlast("restarts", Broker::stop);
 }
 
 #[test]
-fn a_broker_that_is_killed_loses_and_doubles_nothing() {
+fn one_broker_of_two_is_killed_and_nothing_is_lost_or_doubled() {
     outlast("is-killed", Broker::kill);
 }
 
-/// Two instances in a backlog, and `end` for their broker in the middle of it.
+/// Two instances in a backlog, and `end` for one of their two brokers in the middle of it.
 fn outlast(name: &str, end: fn(&Broker)) {
-    let broker = Broker::start(name);
+    let broker = Broker::start_beside_another(name);
     let deployment = Deployment::on(&broker, name, PARTITIONS)
         .with("batch.rows_max", 500)
         .with("batch.tile_rows", 500);
@@ -42,6 +44,26 @@ fn outlast(name: &str, end: fn(&Broker)) {
     let back = Instant::now();
     probe.await_answers(SOON, 21_000);
     println!("a broker that {name}: all answered {:.1?} after it was back", back.elapsed());
+    feeder::burst(&deployment, 1000);
+    probe.await_all(SOON);
+    probe.verdict().is_exactly_once();
+}
+
+/// The whole cluster is away for longer than a session; no transaction is open at that time.
+#[test]
+fn the_only_broker_is_away_and_the_instances_come_back_to_it() {
+    let broker = Broker::start("away");
+    let deployment = Deployment::on(&broker, "away", PARTITIONS);
+    let (one, two) = (deployment.start(), deployment.start());
+    await_shares(SOON, PARTITIONS, &[&one, &two]);
+    let mut probe = Probe::new(&deployment);
+    feeder::burst(&deployment, 1000);
+    probe.await_all(SOON);
+    broker.stop();
+    for instance in [&one, &two] {
+        instance.await_saying(SOON, &["the consumer has trouble"]);
+    }
+    broker.restart();
     feeder::burst(&deployment, 1000);
     probe.await_all(SOON);
     probe.verdict().is_exactly_once();

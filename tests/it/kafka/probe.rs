@@ -123,6 +123,7 @@ impl Drop for Probe<'_> {
         if std::thread::panicking() {
             let (answers, events) = (self.answers.len(), self.answered.len());
             eprintln!("── the probe has seen {answers} answers to {events} events");
+            eprint!("{}", topics::standing(self.deployment));
         }
     }
 }

@@ -7,6 +7,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -14,6 +15,8 @@ use super::deployment::Deployment;
 use super::eventually::SOON;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// For a look that may find nothing.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Everything that is on a topic now, committed records only.
 pub fn read(deployment: &Deployment, topic: &str) -> Vec<Record> {
@@ -100,4 +103,38 @@ pub fn asker(deployment: &Deployment, isolation: &str) -> BaseConsumer {
 pub fn end(asker: &BaseConsumer, topic: &str, partition: i32) -> i64 {
     let ends = asker.fetch_watermarks(topic, partition, PATIENCE);
     ends.expect("the broker says its offsets").1
+}
+
+/// Where the group and the readers of its predictions stand, as the broker has it: for a test that
+/// failed. What cannot be told is shown as it is.
+pub fn standing(deployment: &Deployment) -> String {
+    let group = &deployment.name;
+    let open = |isolation: &str| -> KafkaResult<BaseConsumer> {
+        client(deployment).set("isolation.level", isolation).set("group.id", group).create()
+    };
+    let (Ok(committed), Ok(all)) = (open("read_committed"), open("read_uncommitted")) else {
+        return String::new();
+    };
+    let mut told = String::new();
+    for partition in 0..64 {
+        let ends = |asker: &BaseConsumer, topic: &str| {
+            asker.fetch_watermarks(topic, partition, LOOK).map(|(_, end)| end)
+        };
+        let events = ends(&committed, &deployment.topics.events);
+        if events.is_err() {
+            break;
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&deployment.topics.events, partition);
+        let settled = committed
+            .committed_offsets(list, LOOK)
+            .map(|list| list.elements()[0].offset());
+        let predictions = &deployment.topics.predictions;
+        told += &format!(
+            "   partition {partition}: events end at {events:?}, settled {settled:?}, predictions stable to {:?} of {:?}\n",
+            ends(&committed, predictions),
+            ends(&all, predictions),
+        );
+    }
+    told
 }
