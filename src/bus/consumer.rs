@@ -31,6 +31,7 @@ pub struct Consumer {
     /// dropped: after a resume, librdkafka can deliver one twice (kafka-facts.md §0.4).
     positions: HashMap<i32, NextOffset>,
     assigned: Vec<i32>,
+    paused: bool,
     reset: Reset,
     /// librdkafka repeats itself during an outage; we say each thing once in five seconds.
     said: Option<(RDKafkaErrorCode, Instant)>,
@@ -53,6 +54,7 @@ impl Consumer {
             c_topic: c_name(&options.topics.events),
             positions: HashMap::new(),
             assigned: Vec::new(),
+            paused: false,
             reset: Reset::new(options),
             said: None,
             rebalances: 0,
@@ -124,6 +126,16 @@ impl Consumer {
         self.assigned.extend(&change.assigned);
         self.assigned.sort_unstable();
         self.assigned.dedup();
+        if self.paused {
+            // Newly assigned partitions come unpaused,
+            self.pause_all();
+        } else if !change.assigned.is_empty() {
+            // unless they were taken from us while they were paused: librdkafka remembers that.
+            self.resume_partitions(&change.assigned);
+        }
+        if !change.assigned.is_empty() {
+            self.reset.watch();
+        }
         tracing::info!(
             assigned = ?change.assigned, revoked = ?change.revoked, now = ?self.assigned, "rebalanced"
         );
@@ -133,20 +145,62 @@ impl Consumer {
     /// Finds a place for partitions that have none, if any is waiting and it is time to ask.
     pub fn find_positions(&mut self) -> Result<(), Fatal> {
         if self.reset.is_due() {
-            let positions = &self.positions;
-            let moved = self.reset.resolve(&self.client, &self.topic, positions, GLANCE)?;
+            let Self { client, topic, assigned, positions, .. } = self;
+            let moved = self.reset.resolve(client, topic, assigned, positions, GLANCE)?;
             self.positions.extend(moved);
         }
         Ok(())
     }
 
-    /// What the broker has as settled for these partitions; an error or time-out says nothing.
-    pub fn committed(&self, partitions: &[i32]) -> Result<Vec<(i32, NextOffset)>, KafkaError> {
+    /// Stops delivery while a batch in hand cannot be settled and no more can be held. Polling goes on:
+    /// a group that waits for a member which does not poll stands still.
+    pub fn pause(&mut self) {
+        if !self.paused {
+            self.paused = true;
+            self.pause_all();
+        }
+    }
+
+    pub fn resume(&mut self) {
+        if self.paused {
+            self.paused = false;
+            self.resume_partitions(&self.assigned);
+        }
+    }
+
+    fn pause_all(&self) {
+        if let Err(error) = self.client.pause(&self.list(&self.assigned)) {
+            tracing::warn!(%error, partitions = ?self.assigned, "not paused");
+        }
+    }
+
+    fn resume_partitions(&self, partitions: &[i32]) {
+        if let Err(error) = self.client.resume(&self.list(partitions)) {
+            tracing::warn!(%error, ?partitions, "not resumed");
+        }
+    }
+
+    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for &partition in partitions {
             list.add_partition(&self.topic, partition);
         }
-        let answer = self.client.committed_offsets(list, Duration::from_secs(2))?;
+        list
+    }
+
+    /// What the broker has as settled for these partitions; an error or time-out says nothing.
+    pub fn committed(&mut self, partitions: &[i32]) -> Result<Vec<(i32, NextOffset)>, KafkaError> {
+        let answer = self.ask_committed(partitions);
+        match &answer {
+            Ok(_) => self.reset.answered(),
+            Err(error) => self.reset.unanswered(&self.topic, partitions, error),
+        }
+        answer
+    }
+
+    fn ask_committed(&self, partitions: &[i32]) -> Result<Vec<(i32, NextOffset)>, KafkaError> {
+        let answer =
+            self.client.committed_offsets(self.list(partitions), Duration::from_secs(2))?;
         answer
             .elements()
             .iter()
@@ -181,11 +235,12 @@ impl Consumer {
         self.rebalances
     }
 
-    /// Where each assigned partition stands, of those whose end is known.
+    /// How far each assigned partition is behind its end, where both are known: a partition that
+    /// waits for its place must not look as if nothing waited in it.
     pub fn lag(&self) -> Vec<Lag> {
         let known = |&partition: &i32| {
             let end = native::known_end(&self.client, &self.c_topic, partition)?;
-            let next = self.positions.get(&partition).copied().unwrap_or(NextOffset::at(end));
+            let next = self.positions.get(&partition).copied()?;
             Some(Lag { partition, next, events: u64::try_from(end - next.get()).unwrap_or(0) })
         };
         self.assigned.iter().filter_map(known).collect()

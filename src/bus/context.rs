@@ -142,7 +142,10 @@ impl ProducerContext for Context {
             Ok(message) => self.facts.notes().delivered_at = Some(message.offset()),
             Err((error, _)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                self.facts.notes().undelivered.get_or_insert(code);
+                // What an abort threw away is told late, when the next transaction may be open.
+                if !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
+                    self.facts.notes().undelivered.get_or_insert(code);
+                }
             }
         }
     }

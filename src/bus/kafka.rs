@@ -5,7 +5,6 @@
 //! [the contract](super) first.
 
 use std::ffi::CString;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::consumer::Consumer;
@@ -26,9 +25,6 @@ const ASIDE: Duration = Duration::from_millis(10);
 /// First wait after an abort; doubled each time in a row.
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
-/// After so many aborts in a row the producer is given up, although each went well: one that was
-/// there when the broker restarted can go on timing out for ever (seen once in five restarts).
-pub(super) const ABORTS_MAX: u32 = 2;
 /// So many fencings within [`FENCED_WINDOW`] are no accident.
 const FENCED_MAX: usize = 3;
 const FENCED_WINDOW: Duration = Duration::from_secs(30);
@@ -150,10 +146,7 @@ impl KafkaBus {
         let trouble = match trouble {
             Trouble::Abort(why) => {
                 tracing::warn!(%why, rows = batch.len(), "aborting the transaction");
-                match self.producer()?.abort() {
-                    Ok(()) if self.failures_in_a_row >= ABORTS_MAX => Some(Trouble::Unknown(why)),
-                    aborted => aborted.err(),
-                }
+                self.producer()?.abort().err()
             }
             trouble => Some(trouble),
         };
@@ -169,6 +162,7 @@ impl KafkaBus {
             }
         }
         self.failures_in_a_row += 1;
+        self.consumer()?.resume();
         Ok(())
     }
 
@@ -205,15 +199,13 @@ impl KafkaBus {
         }
     }
 
-    /// Polls with a batch in hand: what arrives is kept aside. When that is full too, it only waits.
-    /// Delivery is not paused instead: a client that is left alone has one state less to come back
-    /// from.
+    /// Polls with a batch in hand: what arrives is kept aside, and when that is full, delivery is
+    /// paused.
     fn poll_aside(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
-        if self.spare.is_full(&self.options.bounds) {
-            thread::sleep(ASIDE);
-            return Ok(());
-        }
         let mut spare = std::mem::take(&mut self.spare);
+        if spare.is_full(&self.options.bounds) {
+            self.consumer()?.pause();
+        }
         let consumer = self.consumer()?;
         consumer.poll(ASIDE, &mut spare)?;
         if let Some(change) = consumer.take_rebalanced() {
@@ -293,9 +285,10 @@ impl Bus for KafkaBus {
         let due = self.closed + self.options.bounds.age_max / 2;
         let mut timeout = IDLE;
         let mut first = None;
-        loop {
+        // What was kept aside may be a whole batch.
+        while !batch.is_full(&self.options.bounds) {
             let came = self.poll(timeout, batch)?;
-            if batch.is_full(&self.options.bounds) || self.stop.is_requested() {
+            if self.stop.is_requested() {
                 break;
             }
             let now = Instant::now();

@@ -31,38 +31,86 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// librdkafka tells of each partition by itself; they are looked at together.
 const GATHER: Duration = Duration::from_millis(50);
 
+/// The broker ends a dead member's transaction its time-out after the last sign of life, and looks
+/// for such every ten seconds. What is not stable after both and as long again never will be.
+const SCAN: Duration = Duration::from_secs(10);
+
+/// How often it is said that a partition stands still.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+
 pub struct Reset {
     start_from: StartFrom,
     out_of_range: OutOfRange,
-    /// When to ask the broker, if anything is without a place.
+    /// When to ask the broker, if anything may be without a place.
     due: Option<Instant>,
+    /// librdkafka has told that something is. It does not say which: all are placed anew.
+    is_told: bool,
     bystander: ClientConfig,
     /// Asks the broker; kept from question to question.
     asker: Option<BaseConsumer<Context>>,
+    /// After so long without an answer, none will come by itself.
+    patience: Duration,
+    waits_since: Option<Instant>,
+    said: Option<Instant>,
 }
 
 impl Reset {
     pub fn new(options: &Options) -> Self {
+        let timeout = Duration::from_millis(options.delivery.transaction_timeout_ms);
         Self {
             start_from: options.consumer.start_from,
             out_of_range: options.consumer.out_of_range,
             due: None,
+            is_told: false,
             bystander: options::bystander(options),
             asker: None,
+            patience: 2 * (timeout + SCAN),
+            waits_since: None,
+            said: None,
         }
     }
 
     /// librdkafka has told that some partition has no place to read from.
     pub fn ask(&mut self) {
-        self.due.get_or_insert_with(|| Instant::now() + GATHER);
+        self.due = Some(Instant::now() + GATHER);
+        self.is_told = true;
+        self.waits_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Partitions were assigned. librdkafka asks for their places itself, and says nothing as long as
+    /// it gets no answer: should it take too long, we ask, too.
+    pub fn watch(&mut self) {
+        self.due.get_or_insert_with(|| Instant::now() + self.patience);
+        self.waits_since = Some(Instant::now());
+    }
+
+    /// The broker has answered.
+    pub fn answered(&mut self) {
+        (self.waits_since, self.said) = (None, None);
+    }
+
+    /// The broker does not say what is settled for `partitions` of `topic`. When that has lasted too
+    /// long for a transaction that ends, it is said, with what to do.
+    pub fn unanswered(&mut self, topic: &str, partitions: &[i32], error: &KafkaError) {
+        let waited = self.waits_since.get_or_insert_with(Instant::now).elapsed();
+        if waited < self.patience || self.said.is_some_and(|said| said.elapsed() < SAY_AGAIN) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        tracing::error!(
+            ?partitions, %error, waited_seconds = waited.as_secs(),
+            "these partitions of `{topic}` stand still: the broker does not say up to where the group \
+             has settled them. A transaction over their offsets does not end; look for it with \
+             `kafka-transactions.sh find-hanging` and see \"A partition stands still\" in README.md"
+        );
     }
 
     pub fn is_due(&self) -> bool {
         self.due.is_some_and(|due| Instant::now() >= due)
     }
 
-    /// Gives each assigned partition that has no place one, and says which stand where now. What
-    /// the broker does not answer within `patience` is asked again in a second.
+    /// Gives each assigned partition that may have no place one, and says which stand where now.
+    /// What the broker does not answer within `patience` is asked again in a second.
     ///
     /// # Errors
     /// Events are gone that the group had not read, and the policy is to stop.
@@ -70,23 +118,34 @@ impl Reset {
         &mut self,
         client: &BaseConsumer<Context>,
         topic: &str,
+        assigned: &[i32],
         positions: &HashMap<i32, NextOffset>,
         patience: Duration,
     ) -> Result<Vec<(i32, NextOffset)>, Fatal> {
         self.due = None;
-        let partitions = match self.look(client, topic, positions, patience) {
+        let is_told = std::mem::take(&mut self.is_told);
+        let lacks_place = |partition: &&i32| is_told || !positions.contains_key(partition);
+        let wanting: Vec<i32> = assigned.iter().filter(lacks_place).copied().collect();
+        if wanting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let partitions = match self.look(client, topic, assigned, positions, patience) {
             Ok(partitions) => partitions,
             Err(error) => {
-                tracing::info!(%error, "where to read from is not known yet; asking again");
+                tracing::debug!(%error, "where to read from is not known yet; asking again");
                 self.due = Some(Instant::now() + AGAIN);
+                self.is_told = is_told;
+                self.unanswered(topic, &wanting, &error);
                 return Ok(Vec::new());
             }
         };
+        self.answered();
         let mut moved = Vec::new();
-        for partition in &partitions {
+        for partition in partitions.iter().filter(|it| wanting.contains(&it.number)) {
             if self.waits_for_the_beginning(partition) {
                 self.due = Some(Instant::now() + AGAIN);
-            } else if let Some(place) = self.place(topic, partition)? {
+            } else {
+                let place = self.place(topic, partition)?;
                 move_to(client, topic, partition.number, place);
                 moved.push((partition.number, place));
             }
@@ -102,10 +161,10 @@ impl Reset {
         &mut self,
         client: &BaseConsumer<Context>,
         topic: &str,
+        assigned: &[i32],
         positions: &HashMap<i32, NextOffset>,
         patience: Duration,
     ) -> Result<Vec<Partition>, KafkaError> {
-        let placed = client.position()?;
         let asker = match self.asker.take() {
             Some(asker) => asker,
             None => self.bystander.create_with_context(Context::default())?,
@@ -121,21 +180,19 @@ impl Reset {
             }
         }
         if settled.is_empty() && self.start_from == StartFrom::Latest {
-            settled = begin_at_the_ends(client, asker, &placed, topic, patience)?;
+            settled = begin_at_the_ends(client, asker, assigned, topic, patience)?;
         }
         let partition = |number: i32| {
             let (low, high) = asker.fetch_watermarks(topic, number, patience)?;
-            let place = placed.find_partition(topic, number);
             Ok(Partition {
                 number,
                 wanted: positions.get(&number).or(settled.get(&number)).copied(),
-                is_placed: place.is_some_and(|at| matches!(at.offset(), Offset::Offset(_))),
                 low,
                 high,
                 group_is_new: settled.is_empty(),
             })
         };
-        placed.elements().iter().map(|element| partition(element.partition())).collect()
+        assigned.iter().map(|&number| partition(number)).collect()
     }
 
     /// The member that has the first partition says where a new group begins, for all of them.
@@ -144,16 +201,16 @@ impl Reset {
         wanted.is_none() && group_is_new && self.start_from == StartFrom::Latest
     }
 
-    /// Where to go on; `None` where the partition is fine as it is.
-    fn place(&self, topic: &str, partition: &Partition) -> Result<Option<NextOffset>, Fatal> {
+    /// Where to go on.
+    fn place(&self, topic: &str, partition: &Partition) -> Result<NextOffset, Fatal> {
         let Partition { number, wanted, low, high, .. } = *partition;
         let Some(wanted) = wanted else {
             // Of a new group, or added to the topic since the group began: nothing of it was read.
-            return Ok(Some(NextOffset::at(low)));
+            return Ok(NextOffset::at(low));
         };
         let at = wanted.get();
         if (low..=high).contains(&at) {
-            return Ok((!partition.is_placed).then_some(wanted));
+            return Ok(wanted);
         }
         let what = if at < low {
             format!("{} events that the group had not read are deleted", low - at)
@@ -166,7 +223,7 @@ impl Reset {
         match self.out_of_range {
             OutOfRange::Earliest => {
                 tracing::error!(partition = number, "{told}; going on at {low}");
-                Ok(Some(NextOffset::at(low)))
+                Ok(NextOffset::at(low))
             }
             OutOfRange::Stop => Err(Fatal::Data(format!(
                 "{told}\n\nhint: set `consumer.out_of_range` to \"earliest\" to go on at the oldest event that is kept"
@@ -180,8 +237,6 @@ struct Partition {
     number: i32,
     /// What was read up to: by us, else as committed.
     wanted: Option<NextOffset>,
-    /// Does the client have a place for it?
-    is_placed: bool,
     low: i64,
     high: i64,
     /// Nothing was ever committed for any partition of the topic.
@@ -194,12 +249,12 @@ struct Partition {
 fn begin_at_the_ends(
     client: &BaseConsumer<Context>,
     asker: &BaseConsumer<Context>,
-    assigned: &TopicPartitionList,
+    assigned: &[i32],
     topic: &str,
     patience: Duration,
 ) -> Result<HashMap<i32, NextOffset>, KafkaError> {
     let mut ends = HashMap::new();
-    if assigned.find_partition(topic, 0).is_none() {
+    if !assigned.contains(&0) {
         return Ok(ends);
     }
     let mut list = all_partitions(asker, topic, patience)?;

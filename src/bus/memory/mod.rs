@@ -25,7 +25,6 @@ use self::faults::{Broken, Sight};
 pub use self::group::Client;
 use self::log::{Stored, Topic};
 use self::producer::Producer;
-use super::kafka::ABORTS_MAX;
 use super::producer::Trouble;
 use super::{Bus, Fatal, Lag, Settled};
 use crate::batch::{Batch, Bounds};
@@ -130,10 +129,7 @@ impl MemoryBus {
         let trouble = match trouble {
             Trouble::Abort(why) => {
                 tracing::debug!(%why, rows = batch.len(), "aborting the transaction");
-                match self.producer()?.abort() {
-                    Ok(()) if self.failures_in_a_row >= ABORTS_MAX => Some(Trouble::Unknown(why)),
-                    aborted => aborted.err(),
-                }
+                self.producer()?.abort().err()
             }
             trouble => Some(trouble),
         };

@@ -33,7 +33,7 @@ fn check(deployment: &Deployment, version: u32, control_offset: Option<i64>) {
 /// Announces a version within a transaction that is not ended.
 fn announce_within(deployment: &Deployment, version: u32) -> BaseProducer {
     let bundle = model::bundle(version);
-    let producer = transaction::begin(deployment, "trainer");
+    let producer = transaction::begin(deployment, "trainer", SOON);
     let message = model::retrain_complete(version, &bundle, &model::digest(&bundle));
     transaction::send(&producer, &deployment.topics.control, model::NAME, &message);
     producer

@@ -1,6 +1,9 @@
 //! Instances that die, freeze and come back: nothing is lost and nothing is doubled.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::producer::Producer;
 
 use super::deployment::Deployment;
 use super::eventually::SOON;
@@ -10,6 +13,8 @@ use super::probe::Probe;
 use super::transaction;
 
 const PARTITIONS: i32 = 6;
+/// After so long the broker aborts a transaction of ours.
+const SHORT: Duration = Duration::from_secs(5);
 
 /// Two instances at work under load, killed one in the middle of a transaction.
 #[test]
@@ -66,11 +71,31 @@ fn offsets_under_an_open_transaction_are_waited_for() {
     probe.await_all(SOON);
     let (end, _) = first.terminate(SOON);
     assert_eq!(end.code, Some(0), "expected a clean end: {}", end.said);
-    let _open = transaction::settle_and_leave_open(&deployment, PARTITIONS);
+    let _open = transaction::settle_and_leave_open(&deployment, PARTITIONS, SHORT);
     feeder::burst(&deployment, 1000);
     let members = [deployment.start(), deployment.start(), deployment.start()];
     let [a, b, c] = &members;
     await_shares(SOON, PARTITIONS, &[a, b, c]);
+    probe.await_all(SOON);
+    probe.verdict().is_exactly_once();
+}
+
+/// A broker's fault can leave a transaction open for good. Nobody but an administrator can end it; the
+/// instance says which partitions wait for that, and goes on by itself.
+#[test]
+fn partitions_that_stand_still_are_told() {
+    let deployment =
+        Deployment::new("stand-still", PARTITIONS).with("delivery.transaction_timeout_ms", 1000);
+    let mut probe = Probe::new(&deployment);
+    feeder::burst(&deployment, 1000);
+    let mut first = deployment.start();
+    probe.await_all(SOON);
+    first.terminate(SOON);
+    let open = transaction::settle_and_leave_open(&deployment, PARTITIONS, 10 * SOON);
+    feeder::burst(&deployment, 1000);
+    let instance = deployment.start();
+    instance.await_saying(SOON, &["[0, 1, 2, 3, 4, 5]", "stand still", "kafka-transactions.sh"]);
+    open.abort_transaction(SOON).expect("the transaction can be aborted");
     probe.await_all(SOON);
     probe.verdict().is_exactly_once();
 }

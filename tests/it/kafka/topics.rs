@@ -126,9 +126,8 @@ pub fn standing(deployment: &Deployment) -> String {
         }
         let mut list = TopicPartitionList::new();
         list.add_partition(&deployment.topics.events, partition);
-        let settled = committed
-            .committed_offsets(list, LOOK)
-            .map(|list| list.elements()[0].offset());
+        let settled =
+            committed.committed_offsets(list, LOOK).map(|list| list.elements()[0].offset());
         let predictions = &deployment.topics.predictions;
         told += &format!(
             "   partition {partition}: events end at {events:?}, settled {settled:?}, predictions stable to {:?} of {:?}\n",

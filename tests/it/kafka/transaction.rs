@@ -32,11 +32,11 @@ pub fn freeze_in_the_middle(deployment: &Deployment, instance: &Instance) -> Ins
     })
 }
 
-/// A producer with a transaction begun.
-pub fn begin(deployment: &Deployment, id: &str) -> BaseProducer {
+/// A producer with a transaction begun, which the broker aborts when it is older than `timeout`.
+pub fn begin(deployment: &Deployment, id: &str, timeout: Duration) -> BaseProducer {
     let producer: BaseProducer = topics::client(deployment)
         .set("transactional.id", format!("{}-{id}", deployment.name))
-        .set("transaction.timeout.ms", "5000")
+        .set("transaction.timeout.ms", timeout.as_millis().to_string())
         .create()
         .expect("a producer can be made");
     producer.init_transactions(SOON).expect("the broker knows the id");
@@ -53,7 +53,11 @@ pub fn send(producer: &BaseProducer, topic: &str, key: &str, value: &str) {
 
 /// As a member of the deployment's group, settles where the group stands anew, and leaves the
 /// group without an end of that transaction: until it times out, no offset of the group is stable.
-pub fn settle_and_leave_open(deployment: &Deployment, partitions: i32) -> BaseProducer {
+pub fn settle_and_leave_open(
+    deployment: &Deployment,
+    partitions: i32,
+    timeout: Duration,
+) -> BaseProducer {
     let consumer: BaseConsumer = topics::client(deployment)
         .set("group.id", &deployment.name)
         .set("partition.assignment.strategy", "cooperative-sticky")
@@ -68,7 +72,7 @@ pub fn settle_and_leave_open(deployment: &Deployment, partitions: i32) -> BasePr
         (assigned.count() == partitions as usize).then_some(())
     });
     let stands = consumer.committed(SOON).expect("the broker says where the group stands");
-    let producer = begin(deployment, "phantom");
+    let producer = begin(deployment, "phantom", timeout);
     let member = consumer.group_metadata().expect("we are a member");
     producer
         .send_offsets_to_transaction(&stands, &member, SOON)
