@@ -9,25 +9,27 @@ use foretell::bus::publish::Publisher;
 use foretell::bus::tail::{Step, Tail};
 use hdrhistogram::Histogram;
 
-use crate::stage::{PARTITIONS, Stage};
+use crate::stage::Stage;
 
 const RATE: u64 = 1_000;
 /// Events before the measured ones: joins, first connections, caches.
 const WARM_UP: u64 = 5_000;
 const EVENTS: u64 = 30_000;
 
-pub fn measure(stage: &Stage) -> anyhow::Result<()> {
-    let name = format!("latency-{}", std::process::id());
+/// With `partitions` in and out: librdkafka sends one request for each, one after the other, so that
+/// a transaction over many takes longer.
+pub fn measure(stage: &Stage, partitions: i32) -> anyhow::Result<()> {
+    let name = format!("latency-{partitions}-{}", std::process::id());
     let events = format!("topics.events={name}-events");
     let config = stage.config(&name, &[&events])?;
-    admin::create_topics(&config.kafka, &config.topics, PARTITIONS, 1)?;
+    admin::create_topics(&config.kafka, &config.topics, partitions, 1)?;
     let mut child = stage.start_foretell(&name, &[events, "run.workers=1".into()])?;
     let measured = run(stage, &config);
     let _ = Command::new("kill").arg(child.id().to_string()).status();
     let _ = child.wait();
     let histogram = measured?;
     println!(
-        "latency at {RATE} events/s, exactly once: p50 {} ms, p99 {} ms, max {} ms (goal: 30, 60)",
+        "latency at {RATE} events/s, exactly once, {partitions} partitions: p50 {} ms, p99 {} ms, max {} ms (goal: 30, 60)",
         histogram.value_at_quantile(0.5),
         histogram.value_at_quantile(0.99),
         histogram.max()

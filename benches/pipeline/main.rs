@@ -10,7 +10,7 @@ mod stage;
 
 use std::process::ExitCode;
 
-use stage::Stage;
+use stage::{PARTITIONS, Stage};
 
 /// Events of the backlog, unless `FORETELL_BENCH_EVENTS` says otherwise.
 const EVENTS: u64 = 1_000_000;
@@ -42,7 +42,8 @@ fn bench(arguments: &[String]) -> anyhow::Result<()> {
         throughput(&stage)?;
     }
     if all || asked("latency") {
-        latency::measure(&stage)?;
+        latency::measure(&stage, 4)?;
+        latency::measure(&stage, PARTITIONS)?;
     }
     Ok(())
 }

@@ -41,8 +41,8 @@ pub struct KafkaBus {
     /// What went wrong while sending; `settle` deals with it.
     trouble: Option<Trouble>,
     failures_in_a_row: u32,
-    /// When the last batch closed.
-    closed: Instant,
+    /// When the last batch was settled.
+    settled: Instant,
     fenced: Vec<Instant>,
     stop: Stop,
 }
@@ -66,7 +66,7 @@ impl KafkaBus {
             spare: Batch::default(),
             trouble: None,
             failures_in_a_row: 0,
-            closed: Instant::now(),
+            settled: Instant::now(),
             fenced: Vec::new(),
             stop,
             options,
@@ -275,14 +275,15 @@ impl KafkaBus {
 
 impl Bus for KafkaBus {
     /// A batch closes when its first record is `age_max` old, and earlier when there is nothing more to
-    /// take and half of that has passed since the one before it closed: what waited while that one was
-    /// settled has waited long enough, and at a trickle a batch goes as soon as it came. A backlog
+    /// take and half of that has passed since the one before it was settled: at a trickle a batch goes
+    /// as soon as it came. Not at once after a commit: the brokers take some milliseconds more to end
+    /// that transaction, and librdkafka tries in vain to begin the next one, then waits 20 ms. A backlog
     /// always has more to take, and fills its batches.
     fn collect(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
         batch.clear();
         std::mem::swap(batch, &mut self.spare);
         let opened = Instant::now();
-        let due = self.closed + self.options.bounds.age_max / 2;
+        let due = self.settled + self.options.bounds.age_max / 2;
         let mut timeout = IDLE;
         let mut first = None;
         // What was kept aside may be a whole batch.
@@ -307,7 +308,6 @@ impl Bus for KafkaBus {
             let left = due.saturating_duration_since(now).min(old - now);
             timeout = if left.is_zero() { left } else { left.max(TICK) };
         }
-        self.closed = Instant::now();
         Ok(())
     }
 
@@ -333,6 +333,7 @@ impl Bus for KafkaBus {
         match self.commit(batch) {
             Ok(()) => {
                 self.failures_in_a_row = 0;
+                self.settled = Instant::now();
                 Ok(Settled::Done)
             }
             Err(trouble) => {

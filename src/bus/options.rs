@@ -110,7 +110,7 @@ pub fn bystander(options: &Options) -> ClientConfig {
 
 /// Prefetch, a partition: enough to fill a batch, little enough for a deep backlog on many.
 const PREFETCH: &[(&str, &str)] =
-    &[("queued.min.messages", "10000"), ("queued.max.messages.kbytes", "8192")];
+    &[("queued.min.messages", "5000"), ("queued.max.messages.kbytes", "4096")];
 
 /// Large requests: a tile's predictions leave in few of them.
 const BULK: &[(&str, &str)] =
