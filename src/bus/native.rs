@@ -20,6 +20,7 @@ use crate::record::Header;
 const UNASSIGNED: i32 = -1;
 
 /// A record on its way out.
+#[derive(Clone, Copy)]
 pub struct Outgoing<'a> {
     pub topic: &'a CStr,
     /// `None`: by the hash of the key, as Java's default partitioner would.

@@ -48,12 +48,13 @@ impl Options {
     }
 }
 
-/// A producer outside any transaction: control messages, reports, the tour's flights.
+/// A producer outside any transaction: control messages, reports, the tour's flights. Who waits for
+/// one of them waits no longer than for the brokers themselves.
 pub fn publisher(kafka: &Kafka) -> ClientConfig {
     let mut config = client(kafka);
     config
         .set("enable.idempotence", "true")
-        .set("message.timeout.ms", "10000")
+        .set("message.timeout.ms", kafka.connect_timeout_ms.max(1000).to_string())
         .set("linger.ms", "5")
         .set("compression.type", "lz4")
         .set("partitioner", "murmur2_random");

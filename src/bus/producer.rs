@@ -67,16 +67,21 @@ impl Producer {
     }
 
     /// Queues a record, opening the transaction if it is the first. Where the queue is full it
-    /// waits for the brokers to take some.
+    /// waits for the brokers to take some. A partition that the topic lacks (of an event whose topic has
+    /// grown since) is chosen by the key instead.
     pub fn send<'h>(
         &mut self,
         record: &Outgoing<'_>,
         headers: impl Iterator<Item = Header<'h>> + Clone,
     ) -> Result<(), Trouble> {
         self.begin()?;
+        let mut record = *record;
         loop {
-            match native::produce(&self.client, record, headers.clone()) {
+            match native::produce(&self.client, &record, headers.clone()) {
                 Ok(()) => return Ok(()),
+                Err(RDKafkaErrorCode::UnknownPartition) if record.partition.is_some() => {
+                    record.partition = None;
+                }
                 Err(RDKafkaErrorCode::QueueFull) => self.client.poll(Duration::from_millis(1)),
                 Err(code) => return Err(trouble(code, format!("a record was not taken: {code}"))),
             }

@@ -4,6 +4,7 @@
 //! log from its start to its end before the first event is consumed, loads only what shall serve
 //! then, and follows.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +50,8 @@ pub struct Loader<F> {
     settings: Settings,
     serving: Serving,
     loaded: Vec<Arc<Version>>,
+    /// Versions that did not pass the gate: not fetched again until a message asks for them anew.
+    refused: BTreeSet<String>,
     tell: F,
     messages: u64,
 }
@@ -72,6 +75,7 @@ impl<F: FnMut(Event)> Loader<F> {
             settings,
             serving,
             loaded: configured.into_iter().collect(),
+            refused: BTreeSet::new(),
             tell,
             messages: 0,
         }
@@ -130,6 +134,9 @@ impl<F: FnMut(Event)> Loader<F> {
             }
         };
         (self.tell)(Event::Message { offset, kind: message.kind() });
+        if let Some(version) = message.asks_for() {
+            self.refused.remove(version);
+        }
         let effect = self.registry.apply(offset, &message);
         if let Err(contradiction) = &effect {
             (self.tell)(Event::Skipped { offset, why: contradiction.to_string() });
@@ -143,6 +150,9 @@ impl<F: FnMut(Event)> Loader<F> {
     fn serve(&mut self) {
         let wanted: Vec<_> = self.registry.wanted().map(Target::of).collect();
         for target in wanted {
+            if self.refused.contains(&target.version) {
+                continue;
+            }
             let began = Instant::now();
             match self.load(&target) {
                 Ok(version) => {
@@ -150,6 +160,7 @@ impl<F: FnMut(Event)> Loader<F> {
                     return;
                 }
                 Err(refusal) => {
+                    self.refused.insert(target.version.clone());
                     (self.tell)(Event::Refused { version: target.version, refusal });
                 }
             }

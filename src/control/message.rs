@@ -90,6 +90,15 @@ impl Message {
     }
 
     /// Its `type`, as metrics count it.
+    /// The version that this message asks for by its name.
+    pub fn asks_for(&self) -> Option<&str> {
+        match self {
+            Self::RetrainComplete { version, .. } | Self::Promote { version, .. } => Some(version),
+            Self::Rollback { to, .. } => to.as_deref(),
+            Self::RetrainRequest { .. } => None,
+        }
+    }
+
     pub fn kind(&self) -> &'static str {
         match self {
             Self::RetrainComplete { .. } => "retrain-complete",

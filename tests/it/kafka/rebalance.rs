@@ -96,3 +96,19 @@ fn settle_once(deployment: &Deployment, probe: &mut Probe<'_>) {
         (probe.answered() > 0).then_some(())
     });
 }
+
+/// Where only the events topic has grown, there is no partition of the same number to predict to.
+#[test]
+fn events_that_outgrow_their_predictions_are_answered_by_key() {
+    let deployment = Deployment::new("outgrown", 2).with("consumer.metadata_refresh_ms", 1000);
+    let instance = deployment.start();
+    await_shares(SOON, 2, &[&instance]);
+    let mut probe = Probe::new(&deployment);
+    feeder::burst(&deployment, 100);
+    probe.await_all(SOON);
+    topics::grow(&deployment, &deployment.topics.events, 6);
+    feeder::burst(&deployment, 1000);
+    probe.await_all(SOON);
+    let outgrown = probe.answers.iter().filter(|answer| answer.input.0 >= 2);
+    assert!(outgrown.count() > 0, "expected events on the new partitions");
+}

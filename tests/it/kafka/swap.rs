@@ -130,6 +130,9 @@ fn a_version_that_is_refused_changes_nothing_and_is_told() {
     instance.await_saying(SOON, &["ERROR", "refused", r#""4""#, "/nonexistent/4"]);
     control(&deployment, &model::retrain_complete(5, Path::new("s3://models/5"), &digest));
     instance.await_saying(SOON, &["ERROR", "refused", r#""5""#, "s3://models/5"]);
+    await_report(&deployment, "version 5 as the last that was refused", |report| {
+        report.last_refusal.as_ref().is_some_and(|refusal| refusal.version == "5")
+    });
     probe.await_all(SOON);
     // A good one afterwards is taken.
     let at = deployment.announce(&third);
@@ -137,6 +140,9 @@ fn a_version_that_is_refused_changes_nothing_and_is_told() {
     feeder.stop();
     probe.await_all(SOON);
     check(&mut probe, &Chosen::from([(None, 1), (Some(at), 3)]));
+    let said = instance.said();
+    let refusals = said.lines().filter(|line| line.contains("ERROR") && line.contains(&digest));
+    assert_eq!(refusals.count(), 1, "expected version 2 to be tried once:\n{said}");
 }
 
 #[test]
