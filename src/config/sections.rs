@@ -201,7 +201,7 @@ pub struct Batch {
     #[schemars(range(min = 1_024, max = 1_073_741_824))]
     pub bytes_max: usize,
     /// A batch closes when its first event has waited for so long, in milliseconds; where there is
-    /// no more to take, half as long after the batch before.
+    /// no more to take, half as long after the batch before was settled.
     #[schemars(range(min = 1, max = 60_000))]
     pub age_max_ms: u64,
     /// So many events are decoded, scored and sent at a time.
