@@ -133,6 +133,11 @@ impl ConsumerContext for Context {
     }
 }
 
+/// Thrown away by the client itself: at an abort, or after a fatal error.
+pub fn is_purge(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
+}
+
 impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
@@ -142,9 +147,10 @@ impl ProducerContext for Context {
             Ok(message) => self.facts.notes().delivered_at = Some(message.offset()),
             Err((error, _)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                // What an abort threw away is told late, when the next transaction may be open.
-                if !matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
-                    self.facts.notes().undelivered.get_or_insert(code);
+                let undelivered = &mut self.facts.notes().undelivered;
+                // A purge follows from another failure: that one is worth more.
+                if undelivered.is_none_or(is_purge) {
+                    *undelivered = Some(code);
                 }
             }
         }

@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Fatal;
-use super::context::Context;
+use super::context::{Context, is_purge};
 use super::native::{self, Outgoing};
 use super::options::{self, Options};
 use crate::record::Header;
@@ -118,6 +118,9 @@ impl Producer {
             }
         }
         match self.context.facts.take_undelivered() {
+            // What an abort threw away is told late, when the next transaction is open already; after
+            // a fatal error the commit fails as well.
+            Some(code) if is_purge(code) && self.transactional_id.is_some() => Ok(()),
             Some(code) => Err(trouble(code, self.with_reason(&format!("not delivered: {code}")))),
             None => Ok(()),
         }
@@ -205,7 +208,12 @@ fn trouble(code: RDKafkaErrorCode, text: String) -> Trouble {
         let hint = "hint: see docs of the ACLs this program needs in README.md";
         return Trouble::Fatal(Fatal::NotPermitted(format!("{text}\n\n{hint}")));
     }
-    if is_fencing(code) { Trouble::Fenced(text) } else { Trouble::Abort(text) }
+    match code {
+        // This producer takes nothing any more.
+        RDKafkaErrorCode::Fatal => Trouble::Unknown(text),
+        code if is_fencing(code) => Trouble::Fenced(text),
+        _ => Trouble::Abort(text),
+    }
 }
 
 fn is_fencing(code: RDKafkaErrorCode) -> bool {

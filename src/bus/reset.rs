@@ -99,9 +99,10 @@ impl Reset {
         self.said = Some(Instant::now());
         tracing::error!(
             ?partitions, %error, waited_seconds = waited.as_secs(),
-            "these partitions of `{topic}` stand still: the broker does not say up to where the group \
-             has settled them. A transaction over their offsets does not end; look for it with \
-             `kafka-transactions.sh find-hanging` and see \"A partition stands still\" in README.md"
+            "these partitions of `{topic}` stand still: the brokers do not say up to where the group \
+             has settled them. If they can be reached, a transaction over these offsets does not end: \
+             `kafka-transactions.sh find-hanging --max-transaction-timeout 1` names it, and \
+             \"A partition stands still\" in README.md says what to do"
         );
     }
 
@@ -127,6 +128,7 @@ impl Reset {
         let lacks_place = |partition: &&i32| is_told || !positions.contains_key(partition);
         let wanting: Vec<i32> = assigned.iter().filter(lacks_place).copied().collect();
         if wanting.is_empty() {
+            self.answered();
             return Ok(Vec::new());
         }
         let partitions = match self.look(client, topic, assigned, positions, patience) {

@@ -134,16 +134,16 @@ impl<F: FnMut(Event)> Loader<F> {
             }
         };
         (self.tell)(Event::Message { offset, kind: message.kind() });
-        if let Some(version) = message.asks_for() {
-            self.refused.remove(version);
-        }
+        let is_ours = message.model() == self.model;
+        let asked_for = message.asks_for().filter(|_| is_ours);
+        let again = asked_for.is_some_and(|version| self.refused.remove(version));
         let effect = self.registry.apply(offset, &message);
         if let Err(contradiction) = &effect {
             (self.tell)(Event::Skipped { offset, why: contradiction.to_string() });
         }
         let candidates = self.registry.candidates().map(str::to_owned).collect();
         (self.tell)(Event::Candidates(candidates));
-        effect == Ok(Effect::Serves)
+        effect == Ok(Effect::Serves) || (again && effect.is_ok())
     }
 
     /// Puts into the slot the first of the wanted versions that passes the gate.

@@ -89,7 +89,6 @@ impl Message {
         }
     }
 
-    /// Its `type`, as metrics count it.
     /// The version that this message asks for by its name.
     pub fn asks_for(&self) -> Option<&str> {
         match self {
@@ -99,6 +98,7 @@ impl Message {
         }
     }
 
+    /// Its `type`, as metrics count it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::RetrainComplete { .. } => "retrain-complete",

@@ -163,6 +163,9 @@ PROPERTIES
 configure_second() {
   local port
   port=$(free_port)
+  # The first does not listen yet.
+  while grep -q ":$port\b" "$1/server.properties"; do port=$(free_port); done
+  rm -rf "$1/second"
   mkdir -p "$1/second"
   sed -e 's/^process.roles=.*/process.roles=broker/' -e 's/^node.id=.*/node.id=2/' \
     -e "s|^listeners=.*|listeners=PLAINTEXT://127.0.0.1:$port|" \

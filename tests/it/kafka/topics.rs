@@ -105,6 +105,23 @@ pub fn end(asker: &BaseConsumer, topic: &str, partition: i32) -> i64 {
     ends.expect("the broker says its offsets").1
 }
 
+/// Whether the group has settled all events, with no transaction pending over its offsets.
+pub fn is_settled(deployment: &Deployment, partitions: i32) -> bool {
+    let group = client(deployment)
+        .set("isolation.level", "read_committed")
+        .set("group.id", &deployment.name)
+        .create::<BaseConsumer>()
+        .expect("a consumer can be made");
+    let topic = &deployment.topics.events;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(topic, 0, partitions - 1);
+    let Ok(settled) = group.committed_offsets(list, LOOK) else { return false };
+    settled
+        .elements()
+        .iter()
+        .all(|it| it.offset() == Offset::Offset(end(&group, topic, it.partition())))
+}
+
 /// Where the group and the readers of its predictions stand, as the broker has it: for a test that
 /// failed. What cannot be told is shown as it is.
 pub fn standing(deployment: &Deployment) -> String {
