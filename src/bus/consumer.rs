@@ -126,20 +126,24 @@ impl Consumer {
         self.assigned.extend(&change.assigned);
         self.assigned.sort_unstable();
         self.assigned.dedup();
-        if self.paused {
-            // Newly assigned partitions come unpaused,
-            self.pause_all();
-        } else if !change.assigned.is_empty() {
-            // unless they were taken from us while they were paused: librdkafka remembers that.
-            self.resume_partitions(&change.assigned);
-        }
         if !change.assigned.is_empty() {
-            self.reset.watch();
+            self.welcome(&change.assigned);
         }
         tracing::info!(
             assigned = ?change.assigned, revoked = ?change.revoked, now = ?self.assigned, "rebalanced"
         );
         Some(change)
+    }
+
+    fn welcome(&mut self, assigned: &[i32]) {
+        if self.paused {
+            // Newly assigned partitions come unpaused,
+            self.pause_all();
+        } else {
+            // unless they were taken from us while they were paused: librdkafka remembers that.
+            self.resume_partitions(assigned);
+        }
+        self.reset.watch();
     }
 
     /// Finds a place for partitions that have none, if any is waiting and it is time to ask.

@@ -131,7 +131,7 @@ impl Reset {
             self.answered();
             return Ok(Vec::new());
         }
-        let partitions = match self.look(client, topic, assigned, positions, patience) {
+        let partitions = match self.look(client, topic, assigned, &wanting, positions, patience) {
             Ok(partitions) => partitions,
             Err(error) => {
                 tracing::debug!(%error, "where to read from is not known yet; asking again");
@@ -143,7 +143,7 @@ impl Reset {
         };
         self.answered();
         let mut moved = Vec::new();
-        for partition in partitions.iter().filter(|it| wanting.contains(&it.number)) {
+        for partition in &partitions {
             if self.waits_for_the_beginning(partition) {
                 self.due = Some(Instant::now() + AGAIN);
             } else {
@@ -158,12 +158,13 @@ impl Reset {
         Ok(moved)
     }
 
-    /// The assigned partitions, as the broker and the client see them.
+    /// The partitions in question, as the broker and the client see them.
     fn look(
         &mut self,
         client: &BaseConsumer<Context>,
         topic: &str,
         assigned: &[i32],
+        wanting: &[i32],
         positions: &HashMap<i32, NextOffset>,
         patience: Duration,
     ) -> Result<Vec<Partition>, KafkaError> {
@@ -194,7 +195,7 @@ impl Reset {
                 group_is_new: settled.is_empty(),
             })
         };
-        assigned.iter().map(|&number| partition(number)).collect()
+        wanting.iter().map(|&number| partition(number)).collect()
     }
 
     /// The member that has the first partition says where a new group begins, for all of them.

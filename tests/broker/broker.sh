@@ -246,7 +246,13 @@ start() {
     # The second copies what is there before the first writes to it.
     [ "$nodes" = 1 ] || configure_second "$dir"
     if launch "$dir"; then
-      start_second
+      local address
+      address=127.0.0.1:$(port_of "$dir")
+      if [ "$nodes" = 2 ]; then
+        start_second
+        address+=,127.0.0.1:$(port_of "$dir/second")
+      fi
+      echo "$address"
       return
     fi
     # Someone else took the port meanwhile: draw others.
@@ -255,15 +261,11 @@ start() {
   failed_to_start
 }
 
-# Prints where the cluster answers.
 start_second() {
-  local address
-  address=127.0.0.1:$(port_of "$dir")
-  if [ "$nodes" = 2 ]; then
-    launch "$dir/second" || { kill_now "$dir" && dir=$dir/second && failed_to_start; }
-    address+=,127.0.0.1:$(port_of "$dir/second")
-  fi
-  echo "$address"
+  launch "$dir/second" && return
+  kill_now "$dir"
+  dir=$dir/second
+  failed_to_start
 }
 
 failed_to_start() {

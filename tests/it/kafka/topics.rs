@@ -94,9 +94,13 @@ pub fn grow(deployment: &Deployment, topic: &str, partitions: usize) {
     }
 }
 
-/// A reader that is asked for offsets only.
+/// A client that is asked for offsets only: of topics, and of the deployment's group.
 pub fn asker(deployment: &Deployment, isolation: &str) -> BaseConsumer {
-    client(deployment).set("isolation.level", isolation).create().expect("a consumer can be made")
+    client(deployment)
+        .set("isolation.level", isolation)
+        .set("group.id", &deployment.name)
+        .create()
+        .expect("a consumer can be made")
 }
 
 /// The offset after the last record of a partition, as readers of this isolation see it.
@@ -105,35 +109,29 @@ pub fn end(asker: &BaseConsumer, topic: &str, partition: i32) -> i64 {
     ends.expect("the broker says its offsets").1
 }
 
+/// Up to where the group has settled a partition of the events.
+fn settled(asker: &BaseConsumer, deployment: &Deployment, partition: i32) -> KafkaResult<Offset> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&deployment.topics.events, partition);
+    let list = asker.committed_offsets(list, LOOK)?;
+    Ok(list.elements()[0].offset())
+}
+
 /// Whether the group has settled all events, with no transaction pending over its offsets.
 pub fn is_settled(deployment: &Deployment, partitions: i32) -> bool {
-    let group = client(deployment)
-        .set("isolation.level", "read_committed")
-        .set("group.id", &deployment.name)
-        .create::<BaseConsumer>()
-        .expect("a consumer can be made");
-    let topic = &deployment.topics.events;
-    let mut list = TopicPartitionList::new();
-    list.add_partition_range(topic, 0, partitions - 1);
-    let Ok(settled) = group.committed_offsets(list, LOOK) else { return false };
-    settled
-        .elements()
-        .iter()
-        .all(|it| it.offset() == Offset::Offset(end(&group, topic, it.partition())))
+    let asker = asker(deployment, "read_committed");
+    (0..partitions).all(|partition| {
+        let end = end(&asker, &deployment.topics.events, partition);
+        settled(&asker, deployment, partition) == Ok(Offset::Offset(end))
+    })
 }
 
 /// Where the group and the readers of its predictions stand, as the broker has it: for a test that
 /// failed. What cannot be told is shown as it is.
 pub fn standing(deployment: &Deployment) -> String {
-    let group = &deployment.name;
-    let open = |isolation: &str| -> KafkaResult<BaseConsumer> {
-        client(deployment).set("isolation.level", isolation).set("group.id", group).create()
-    };
-    let (Ok(committed), Ok(all)) = (open("read_committed"), open("read_uncommitted")) else {
-        return String::new();
-    };
+    let [committed, all] = ["read_committed", "read_uncommitted"].map(|it| asker(deployment, it));
     let mut told = String::new();
-    for partition in 0..64 {
+    for partition in 0.. {
         let ends = |asker: &BaseConsumer, topic: &str| {
             asker.fetch_watermarks(topic, partition, LOOK).map(|(_, end)| end)
         };
@@ -141,10 +139,7 @@ pub fn standing(deployment: &Deployment) -> String {
         if events.is_err() {
             break;
         }
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&deployment.topics.events, partition);
-        let settled =
-            committed.committed_offsets(list, LOOK).map(|list| list.elements()[0].offset());
+        let settled = settled(&committed, deployment, partition);
         let predictions = &deployment.topics.predictions;
         told += &format!(
             "   partition {partition}: events end at {events:?}, settled {settled:?}, predictions stable to {:?} of {:?}\n",
