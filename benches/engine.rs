@@ -5,12 +5,12 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use foretell::features::contract::Term;
 use foretell::model::Model::{self, Forest as ForestModel};
 use foretell::model::Scratch;
+use foretell::model::columns::{Column, ColumnKind};
 use foretell::model::forest::link::Link;
 use foretell::model::forest::tree::{Child, Side, Split, Test, Tree};
-use foretell::model::forest::{Ensemble, Features, Forest};
+use foretell::model::forest::{Ensemble, Finish, Forest, Precision, Sum};
 use ndarray::{Array2, ShapeBuilder};
 
 fn main() {
@@ -65,14 +65,11 @@ fn run(bencher: Bencher<'_, '_>, model: Model, rows: usize) {
 fn ensemble(trees: usize, leaves: usize) -> Ensemble {
     let mut random = Random(1);
     Ensemble {
-        features: Features {
-            names: (0..FEATURES).map(|feature| format!("f{feature}")).collect(),
-            categorical: Vec::new(),
-            vocabularies: Vec::<Vec<Term>>::new(),
-        },
+        columns: (0..FEATURES)
+            .map(|feature| Column::named(format!("f{feature}"), ColumnKind::Number))
+            .collect(),
         trees: (0..trees).map(|_| tree(leaves, &mut random)).collect(),
-        outputs: 1,
-        average: false,
+        sum: Sum { start: vec![0.0], precision: Precision::Double, finish: Finish::Sum },
         link: Link::Identity,
     }
 }
@@ -100,7 +97,7 @@ fn tree(leaves: usize, random: &mut Random) -> Tree {
         splits.push(Split { feature, test, left: leaf, right: Child::Leaf(split + 1) });
     }
     let values = (0..leaves).map(|_| random.value()).collect();
-    Tree::new(splits, values, FEATURES).expect("a tree")
+    Tree::new(splits, values, 0..1, FEATURES).expect("a tree")
 }
 
 /// SplitMix64.

@@ -87,6 +87,7 @@ impl Pack {
                 path: "model.txt".into(),
                 sha256: bundle::sha256(&model),
                 bytes: model.len() as u64,
+                iterations: None,
             },
             task: contract.task,
             features: contract.features,

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array2, ShapeBuilder};
 use serde_json::Value;
 
-use crate::features::contract::Term;
+use crate::features::contract::Feature;
+use crate::features::decode::{Decoder, Limits};
+use crate::model::columns::propose;
 use crate::model::forest::Forest;
-use crate::model::import::{ensemble, import};
-use crate::model::manifest::Format;
+use crate::model::import::{ImportError, Source, columns, ensemble, import};
+use crate::model::manifest::{Format, Iterations};
 use crate::model::{Model, Scratch};
 
 fn folders(parent: &str, prefix: &str) -> Vec<PathBuf> {
@@ -33,70 +35,60 @@ fn json(path: PathBuf) -> Value {
 /// One case's model, its rows as the matrix, and what the library made of them.
 struct Case {
     /// As it serves, and with all trees as nodes.
-    models: [Model; 2],
+    models: Vec<Model>,
     x: Array2<f64>,
     expected: Value,
     tolerance: Value,
 }
 
 impl Case {
-    fn read(folder: &Path) -> Self {
+    /// Reads a case as a user would: the contract is the one that the model's file proposes.
+    fn read(folder: &Path, format: Format) -> Self {
         let case = json(folder.join("case.json"));
         let bytes = fs::read(folder.join(case["model_file"].as_str().unwrap())).unwrap();
-        let mut ensemble = ensemble(Format::Lightgbm, &bytes)
-            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        // Iteration ranges are no option of ours: a file that was saved after early stopping
-        // holds the iterations that count.
-        let range = &case["predict_params"];
-        let first = range["start_iteration"].as_u64().unwrap_or(0) as usize * ensemble.outputs;
-        ensemble.trees.drain(..first);
-        if let Some(iterations) = range["num_iteration"].as_u64() {
-            ensemble.trees.truncate(iterations as usize * ensemble.outputs);
+        let contract = propose(&good(columns(format, &bytes), folder));
+        let iterations = iterations(&case["predict_params"]);
+        let source = Source { format, bytes: &bytes, iterations, features: &contract };
+        let mut models = vec![good(import(source), folder)];
+        if matches!(models[0], Model::Forest(_)) {
+            models.push(Model::Forest(Forest::of_nodes(good(ensemble(source), folder))));
         }
-        let nodes = Model::Forest(Forest::of_nodes(ensemble.clone()));
-        let models = [Model::Forest(Forest::new(ensemble)), nodes];
-        let x = matrix(folder, &case, &models[0]);
         Self {
+            x: matrix(folder, &case, &contract),
             models,
-            x,
             expected: json(folder.join("expected.json")),
             tolerance: case["tolerance"].clone(),
         }
     }
 }
 
-/// The rows, by the model's own names and, for categories, its own vocabularies.
-fn matrix(folder: &Path, case: &Value, model: &Model) -> Array2<f64> {
-    let mut vocabularies = model.vocabularies().iter();
-    let features: Vec<(&str, Option<&Vec<Term>>)> = case["features"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|feature| {
-            let coded = feature["type"] == "categorical";
-            (feature["name"].as_str().unwrap(), coded.then(|| vocabularies.next().unwrap()))
-        })
-        .collect();
-    let names: Vec<&str> = features.iter().map(|(name, _)| *name).collect();
-    assert_eq!(model.feature_names(), names, "{}", folder.display());
-    for column in model.categorical() {
-        let kind = case["features"][*column]["type"].as_str().unwrap();
-        assert!(kind.starts_with("categorical"), "{} column {column}", folder.display());
-    }
+fn good<T>(read: Result<T, ImportError>, folder: &Path) -> T {
+    read.unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+}
+
+/// As LightGBM and XGBoost name the iterations to predict with.
+fn iterations(params: &Value) -> Option<Iterations> {
+    let number = |value: &Value| value.as_u64().map(|number| number as usize);
+    let from = number(&params["start_iteration"]).unwrap_or(0);
+    let of_lightgbm = number(&params["num_iteration"]).map(|count| (from, from + count));
+    let range = &params["iteration_range"];
+    let (from, to) = of_lightgbm.or(number(&range[0]).zip(number(&range[1])))?;
+    Some(Iterations { from, to })
+}
+
+/// The rows of a case, decoded as events are.
+fn matrix(folder: &Path, case: &Value, contract: &[Feature]) -> Array2<f64> {
+    let names = case["features"].as_array().unwrap().iter().map(|feature| &feature["name"]);
+    assert!(names.eq(contract.iter().map(|feature| &feature.name)), "{}", folder.display());
+    let limits = Limits { event_bytes_max: 1 << 20, json_depth_max: 4 };
+    let decoder = Decoder::new(contract, &[], limits).unwrap();
     let text = fs::read_to_string(folder.join("rows.jsonl")).unwrap();
-    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    Array2::from_shape_fn((rows.len(), features.len()).f(), |(row, column)| {
-        let (name, vocabulary) = features[column];
-        let value = &rows[row][name];
-        match vocabulary {
-            _ if value.is_null() => f64::NAN,
-            None => value.as_f64().unwrap(),
-            Some(terms) => {
-                let term: Term = serde_json::from_value(value.clone()).unwrap();
-                terms.iter().position(|known| *known == term).map_or(f64::NAN, |code| code as f64)
-            }
-        }
-    })
+    let mut x = Array2::zeros((text.lines().count(), contract.len()).f());
+    for (line, row) in text.lines().zip(x.rows_mut()) {
+        let decoded = decoder.decode(line.as_bytes(), row, &mut []);
+        decoded.unwrap_or_else(|reject| panic!("{}: {line}: {reject}", folder.display()));
+    }
+    x
 }
 
 /// A list of numbers a row, or one number a row.
@@ -110,7 +102,7 @@ fn row_of(value: &Value, row: usize) -> Vec<f64> {
 #[test]
 fn lightgbm_raw_scores_are_bit_identical_and_outputs_within_tolerance() {
     for folder in folders("", "lightgbm-") {
-        let case = Case::read(&folder);
+        let case = Case::read(&folder, Format::Lightgbm);
         for model in &case.models {
             check(&case, model, &folder.file_name().unwrap().to_string_lossy());
         }
@@ -142,7 +134,7 @@ fn a_malformed_lightgbm_file_is_refused_and_the_message_says_why() {
         let case = json(folder.join("case.json"));
         let bytes = fs::read(folder.join(case["model_file"].as_str().unwrap())).unwrap();
         let name = folder.file_name().unwrap().display().to_string();
-        match import(Format::Lightgbm, &bytes) {
+        match import(Source::new(Format::Lightgbm, &bytes)) {
             Ok(_) => faults.push(format!("{name}: loads")),
             Err(error) => {
                 let message = error.to_string();

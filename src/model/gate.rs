@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Model;
 use super::bundle::{Bundle, BundleError};
-use super::import::import;
+use super::import::{Source, import};
 use super::manifest::{GoldenRow, Manifest, TaskKind};
 use super::version::Version;
-use crate::features::contract::Feature;
+use crate::features::contract::{Feature, Kind};
 use crate::features::decode::{Decoder, Limits};
+use crate::model::columns::{Column, ColumnKind};
 use crate::score::Scorer;
 
 /// What the gate and what it lets through are set up with.
@@ -149,8 +150,13 @@ fn is_expected(manifest: &Manifest, expected: Expected<'_>) -> Result<(), Refusa
 /// Imports the model and compiles its contract, column for column.
 pub fn assemble(bundle: &Bundle, settings: &Settings) -> Result<Version, Refusal> {
     let manifest = &bundle.manifest;
-    let engine = import(manifest.artifact.format, &bundle.model)
-        .map_err(|error| Refusal::new(Check::Import, error))?;
+    let engine = import(Source {
+        format: manifest.artifact.format,
+        bytes: &bundle.model,
+        iterations: manifest.artifact.iterations,
+        features: &manifest.features,
+    })
+    .map_err(|error| Refusal::new(Check::Import, error))?;
     columns_agree(&engine, &manifest.features)?;
     outputs_agree(&engine, manifest)?;
     let decoder = Decoder::new(&manifest.features, &settings.captures, settings.limits)
@@ -167,26 +173,44 @@ pub fn assemble(bundle: &Bundle, settings: &Settings) -> Result<Version, Refusal
 
 /// The contract's features are the model's columns, in the model's order.
 fn columns_agree(engine: &Model, features: &[Feature]) -> Result<(), Refusal> {
-    let names = engine.feature_names();
-    if names.len() != features.len() {
+    let columns = engine.columns();
+    if columns.len() != features.len() {
         let message =
-            format!("the model has {} columns, the contract {}", names.len(), features.len());
+            format!("the model has {} columns, the contract {}", columns.len(), features.len());
         return Err(Refusal::new(Check::Contract, message));
     }
-    // A model trained on a bare array has no names of its own, and order is all there is.
-    let unnamed =
-        names.iter().enumerate().all(|(column, name)| *name == format!("Column_{column}"));
-    for (column, (name, feature)) in names.iter().zip(features).enumerate() {
-        // LightGBM writes `_` for a space.
-        if !unnamed && *name != feature.name && *name != feature.name.replace(' ', "_") {
-            let message = format!(
-                "column {column} of the model is `{name}`, of the contract `{}`",
-                feature.name
-            );
-            return Err(Refusal::new(Check::Contract, message));
+    for (number, (column, feature)) in columns.iter().zip(features).enumerate() {
+        if let Some(what) = disagreement(column, feature) {
+            return Err(Refusal::new(
+                Check::Contract,
+                format!("column {number} of the model {what}"),
+            ));
         }
     }
     Ok(())
+}
+
+/// In what a column of the model and the contract's feature differ, if they do.
+fn disagreement(column: &Column, feature: &Feature) -> Option<String> {
+    let Column { name, named, kind } = column;
+    // Without names of its own, order is all there is. LightGBM writes `_` for a space.
+    if *named && *name != feature.name && *name != feature.name.replace(' ', "_") {
+        return Some(format!("is `{name}`, of the contract `{}`", feature.name));
+    }
+    // Codes that mean other categories than in training give predictions that look right.
+    match (kind, &feature.kind) {
+        (ColumnKind::Coded(known), Kind::Category { vocabulary, .. })
+            if !vocabulary.starts_with(known) =>
+        {
+            let differs = known.iter().zip(vocabulary).position(|(known, told)| known != told);
+            let (known, place) = (known.len(), differs.unwrap_or(vocabulary.len()));
+            Some(format!(
+                "`{name}` knows {known} categories, the contract's vocabulary differs from number \
+                 {place} on: a category's code is its place"
+            ))
+        }
+        _ => None,
+    }
 }
 
 fn outputs_agree(engine: &Model, manifest: &Manifest) -> Result<(), Refusal> {

@@ -49,6 +49,20 @@ pub struct Artifact {
     /// Lower-case hexadecimal.
     pub sha256: String,
     pub bytes: u64,
+    /// The iterations that score. Without it, all do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iterations: Option<Iterations>,
+}
+
+/// A part of a boosted model's iterations, such as those up to the best one of early stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Iterations {
+    /// The first one, counted from 0.
+    #[serde(default)]
+    pub from: usize,
+    /// The one after the last.
+    pub to: usize,
 }
 
 /// Who wrote the model file.

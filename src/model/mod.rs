@@ -1,6 +1,7 @@
 //! Models: what a bundle holds, and how a matrix becomes predictions.
 
 pub mod bundle;
+pub mod columns;
 pub mod forest;
 pub mod gate;
 pub mod import;
@@ -12,7 +13,7 @@ mod conformance;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use crate::features::contract::Term;
+use columns::Column;
 use forest::Forest;
 
 /// A model of any kind, ready to score.
@@ -29,25 +30,10 @@ pub struct Scratch {
 }
 
 impl Model {
-    /// The model's own names of its columns, in column order.
-    pub fn feature_names(&self) -> &[String] {
+    /// What the model file says of its columns, in their order.
+    pub fn columns(&self) -> &[Column] {
         match self {
-            Self::Forest(forest) => &forest.features().names,
-        }
-    }
-
-    /// Columns that the model file marks as categories.
-    pub fn categorical(&self) -> &[usize] {
-        match self {
-            Self::Forest(forest) => &forest.features().categorical,
-        }
-    }
-
-    /// The categories that stand in the model file: a list for each column that training was
-    /// given as categories, in column order. A value's place in its list is its code.
-    pub fn vocabularies(&self) -> &[Vec<Term>] {
-        match self {
-            Self::Forest(forest) => &forest.features().vocabularies,
+            Self::Forest(forest) => forest.columns(),
         }
     }
 

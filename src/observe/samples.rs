@@ -8,7 +8,7 @@ use crate::bus::Lag;
 use crate::features::contract::Feature;
 use crate::features::decode::{Decoder, Limits};
 use crate::model::gate::{Check, Refusal};
-use crate::model::import::import;
+use crate::model::import::{Source, import};
 use crate::model::manifest::{Format, Task, TaskKind};
 use crate::model::version::Version;
 use crate::record::NextOffset;
@@ -74,7 +74,7 @@ pub fn served(version: &str, control_offset: Option<i64>) -> Served {
         version: version.into(),
         digest: format!("sha256:{version}"),
         task: Task { kind: TaskKind::Binary, labels: Vec::new(), threshold: None },
-        engine: import(Format::Lightgbm, model).unwrap(),
+        engine: import(Source::new(Format::Lightgbm, model)).unwrap(),
         decoder: Decoder::new(&contract, &[], limits).unwrap(),
     };
     Served { version: Arc::new(version), control_offset }

@@ -61,16 +61,23 @@ struct Ladder {
 struct Vocabulary {
     input: Input,
     /// Distinct, short ones first: so the tables of a column's eight sets are of a size.
-    sets: Vec<CategorySet>,
-    /// For each column the byte of each code, and last that of all codes beyond.
+    sets: Vec<Lefts>,
+    /// For each column the byte of each code, then that of all codes beyond, and last that of NaN.
     tables: Vec<Vec<u8>>,
     first_column: usize,
+}
+
+/// What a split sends left: the categories of a set, and perhaps NaN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Lefts {
+    set: CategorySet,
+    missing: Side,
 }
 
 impl Bins {
     pub fn of<'a>(splits: impl Iterator<Item = &'a Split>) -> Self {
         let mut numbers: BTreeMap<_, Vec<(f64, Side)>> = BTreeMap::new();
-        let mut categories: BTreeMap<_, Vec<CategorySet>> = BTreeMap::new();
+        let mut categories: BTreeMap<_, Vec<Lefts>> = BTreeMap::new();
         for split in splits {
             let input = Input::of(split);
             match &split.test {
@@ -78,8 +85,9 @@ impl Bins {
                     let ladder = numbers.entry(input).or_default();
                     ladder.push((*threshold, *missing));
                 }
-                Test::Category(set) => {
-                    categories.entry(input).or_default().push(set.clone());
+                Test::Category { set, missing, .. } => {
+                    let lefts = Lefts { set: set.clone(), missing: *missing };
+                    categories.entry(input).or_default().push(lefts);
                 }
             }
         }
@@ -111,10 +119,10 @@ impl Bins {
                 let at = self.ladders.partition_point(|ladder| ladder.input < input);
                 self.ladders[at].cut(*threshold, *missing)
             }
-            Test::Category(set) => {
+            Test::Category { set, missing, .. } => {
                 let known = &self.vocabularies;
                 let at = known.partition_point(|vocabulary| vocabulary.input < input);
-                self.vocabularies[at].cut(set)
+                self.vocabularies[at].cut(set, *missing)
             }
         }
     }
@@ -174,26 +182,21 @@ impl Ladder {
 }
 
 impl Vocabulary {
-    fn new(input: Input, mut sets: Vec<CategorySet>, first_column: usize) -> Self {
-        sets.sort_unstable_by(Self::order);
+    fn new(input: Input, mut sets: Vec<Lefts>, first_column: usize) -> Self {
+        sets.sort_unstable_by(|one, other| one.order(&other.set, other.missing));
         sets.dedup();
         let tables = sets.chunks(8).map(Self::table).collect();
         Self { input, sets, tables, first_column }
     }
 
-    fn order(one: &CategorySet, other: &CategorySet) -> Ordering {
-        let (one, other) = (one.words(), other.words());
-        one.len().cmp(&other.len()).then_with(|| one.cmp(other))
-    }
-
-    fn table(eight: &[CategorySet]) -> Vec<u8> {
-        let codes = 32 * eight.iter().map(|set| set.words().len()).max().unwrap_or(0);
-        let mut table = vec![0; codes + 1];
-        for (code, byte) in table.iter_mut().enumerate() {
-            for (bit, set) in eight.iter().enumerate() {
-                *byte |= u8::from(contains(set.words(), code as u32)) << bit;
-            }
-        }
+    fn table(eight: &[Lefts]) -> Vec<u8> {
+        let codes = 32 * eight.iter().map(|lefts| lefts.set.words().len()).max().unwrap_or(0);
+        let byte = |goes_left: &dyn Fn(&Lefts) -> bool| {
+            eight.iter().rev().fold(0, |byte, lefts| byte << 1 | u8::from(goes_left(lefts)))
+        };
+        let of_code = |code| byte(&|lefts| contains(lefts.set.words(), code));
+        let mut table: Vec<u8> = (0..=codes as u32).map(of_code).collect();
+        table.push(byte(&|lefts| lefts.missing == Side::Left));
         table
     }
 
@@ -201,9 +204,17 @@ impl Vocabulary {
         self.tables.len()
     }
 
-    fn cut(&self, set: &CategorySet) -> Cut {
-        let place = self.sets.partition_point(|known| Self::order(known, set).is_lt());
+    fn cut(&self, set: &CategorySet, missing: Side) -> Cut {
+        let place = self.sets.partition_point(|known| known.order(set, missing).is_lt());
         Cut::Without { column: self.first_column + place / 8, bit: 1 << (place % 8) }
+    }
+}
+
+impl Lefts {
+    fn order(&self, set: &CategorySet, missing: Side) -> Ordering {
+        let (one, other) = (self.set.words(), set.words());
+        let contents = || one.cmp(other).then((self.missing as u8).cmp(&(missing as u8)));
+        one.len().cmp(&other.len()).then_with(contents)
     }
 }
 
@@ -228,9 +239,10 @@ pub fn fill<const ROWS: usize>(bins: &Bins, x: ArrayView2<'_, f64>, columns: &mu
         vocabulary.input.read_column(x, &mut values);
         let columns = &mut columns[vocabulary.first_column..][..vocabulary.columns()];
         for (column, table) in columns.iter_mut().zip(&vocabulary.tables) {
-            let beyond = table.len() - 1;
+            let (beyond, missing) = (table.len() - 2, table.len() - 1);
             for (slot, code) in column.iter_mut().zip(&values) {
-                *slot = table[(*code as usize).min(beyond)] as i8;
+                let place = if code.is_nan() { missing } else { (*code as usize).min(beyond) };
+                *slot = table[place] as i8;
             }
         }
     }

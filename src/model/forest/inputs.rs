@@ -2,10 +2,13 @@
 
 use ndarray::ArrayView2;
 
-use super::tree::{Split, Test, Tree, ZERO};
+use super::tree::{Coding, Split, Test, Tree, ZERO};
 
 /// The code of a value that is no category: beyond every set.
 const NO_CATEGORY: f64 = u32::MAX as f64;
+
+/// Codes that XGBoost knows: as far as f32 counts (`OutOfRangeCat` in its `categorical.h`).
+pub const SINGLE_CODES: u32 = 1 << 24;
 
 /// A column of the matrix as splits read it. Splits that read a column in two ways have two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,9 +23,9 @@ pub enum Reading {
     Number,
     /// Zeros, which are all |v| ≤ [`ZERO`], as NaN.
     ZeroIsMissing,
-    /// A category's code: the value truncated toward zero, if that is an i32 from 0. All else,
-    /// NaN too, is a code beyond every set.
-    Category,
+    /// A category's code: a whole number from 0. What is none is a code beyond every set, except
+    /// NaN, which stays one.
+    Category(Coding),
 }
 
 impl Input {
@@ -30,7 +33,7 @@ impl Input {
         let reading = match split.test {
             Test::Number { zero_is_missing: false, .. } => Reading::Number,
             Test::Number { zero_is_missing: true, .. } => Reading::ZeroIsMissing,
-            Test::Category(_) => Reading::Category,
+            Test::Category { coding, .. } => Reading::Category(coding),
         };
         Self { feature: split.feature, reading }
     }
@@ -52,7 +55,7 @@ impl Input {
                     v
                 }
             }
-            Reading::Category => category(v),
+            Reading::Category(coding) => category(v, coding),
         }
     }
 
@@ -70,9 +73,16 @@ impl Input {
     }
 }
 
-fn category(v: f64) -> f64 {
-    let code = v.trunc();
-    if (0.0..=f64::from(i32::MAX)).contains(&code) { code } else { NO_CATEGORY }
+#[inline(always)]
+fn category(v: f64, coding: Coding) -> f64 {
+    let (known, code) = match coding {
+        Coding::Truncated => (v > -1.0 && v <= f64::from(i32::MAX), v.trunc()),
+        Coding::Single => {
+            let v = v as f32;
+            (v >= 0.0 && v < SINGLE_CODES as f32, f64::from(v.trunc()))
+        }
+    };
+    if known || v.is_nan() { code } else { NO_CATEGORY }
 }
 
 /// Every input of an ensemble, in the order of columns.
@@ -121,11 +131,25 @@ mod tests {
 
     #[test]
     fn categories_are_truncated_toward_zero_and_bounded_by_i32() {
-        for (v, code) in [(-0.5, 0.0), (3.9, 3.0), (2_147_483_647.5, 2_147_483_647.0)] {
-            assert_eq!(category(v), code, "{v}");
+        let code = |v| category(v, Coding::Truncated);
+        for (v, wanted) in [(-0.5, 0.0), (3.9, 3.0), (2_147_483_647.0, 2_147_483_647.0)] {
+            assert_eq!(code(v), wanted, "{v}");
         }
-        for v in [-1.0, 2_147_483_648.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            assert_eq!(category(v), NO_CATEGORY, "{v}");
+        for v in [-1.0, 2_147_483_648.0, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(code(v), NO_CATEGORY, "{v}");
         }
+        assert!(code(f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn categories_of_single_precision_are_rounded_and_none_below_zero() {
+        let code = |v| category(v, Coding::Single);
+        for (v, wanted) in [(-0.0, 0.0), (2.999_999_999, 3.0), (16_777_215.0, 16_777_215.0)] {
+            assert_eq!(code(v), wanted, "{v}");
+        }
+        for v in [-0.5, 16_777_216.0, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(code(v), NO_CATEGORY, "{v}");
+        }
+        assert!(code(f64::NAN).is_nan());
     }
 }

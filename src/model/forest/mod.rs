@@ -1,8 +1,8 @@
 //! The engine: an ensemble of decision trees, evaluated a block of rows at a time.
 //!
 //! Trees come from importers in one neutral form ([`tree`]); here they get the form that is
-//! fastest for them, and their leaf values are added in tree order, from 0.0, in f64: the sums
-//! are those of LightGBM, bit for bit.
+//! fastest for them, and their leaf values are added in tree order, in the library's own precision:
+//! the sums are LightGBM's and XGBoost's, bit for bit.
 
 #[cfg(test)]
 mod agreement;
@@ -12,11 +12,12 @@ pub mod link;
 pub mod nodes;
 pub mod planes;
 pub mod search;
+pub mod single;
 pub mod tree;
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
-use crate::features::contract::Term;
+use crate::model::columns::Column;
 use inputs::Inputs;
 use link::Link;
 use nodes::Nodes;
@@ -39,30 +40,46 @@ const FEW: usize = 6;
 /// What an importer gives: trees, and how their sum becomes an output.
 #[derive(Debug, Clone)]
 pub struct Ensemble {
-    pub features: Features,
-    /// Tree t belongs to output t % `outputs`; a whole number of iterations.
+    pub columns: Vec<Column>,
     pub trees: Vec<Tree>,
-    /// Numbers a row: 1, or one a class.
-    pub outputs: usize,
-    /// The output is transformed from the mean over iterations, not from the sum.
-    pub average: bool,
+    pub sum: Sum,
     pub link: Link,
 }
 
-/// What the model file says of its columns.
+/// How leaf values become raw scores.
 #[derive(Debug, Clone)]
-pub struct Features {
-    pub names: Vec<String>,
-    /// Columns marked as categories.
-    pub categorical: Vec<usize>,
-    /// The categories of each column that training was given as such, in column order.
-    pub vocabularies: Vec<Vec<Term>>,
+pub struct Sum {
+    /// What each output's sum begins with.
+    pub start: Vec<f64>,
+    pub precision: Precision,
+    pub finish: Finish,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    Double,
+    /// Each sum is rounded to f32, as XGBoost's are.
+    Single,
+}
+
+/// What becomes of the sums.
+#[derive(Debug, Clone)]
+pub enum Finish {
+    Sum,
+    /// The output is transformed from the sum divided by so many iterations; the raw score is the
+    /// sum all the same (LightGBM's random forests).
+    Mean(usize),
+    /// Raw scores are the sums times `scale`, plus the output's `bias` (CatBoost).
+    Scaled {
+        scale: f64,
+        bias: Vec<f64>,
+    },
 }
 
 /// An ensemble, ready to score.
 #[derive(Debug)]
 pub struct Forest {
-    features: Features,
+    columns: Vec<Column>,
     inputs: Inputs,
     /// Every tree, for few rows.
     nodes: Nodes,
@@ -70,8 +87,7 @@ pub struct Forest {
     planes: Planes,
     /// Of each tree, its place among `planes`; without one it is walked down whatever the rows.
     places: Vec<Option<usize>>,
-    outputs: usize,
-    average: bool,
+    sum: Sum,
     link: Link,
 }
 
@@ -88,7 +104,7 @@ pub struct Scratch {
 
 impl Forest {
     pub fn new(ensemble: Ensemble) -> Self {
-        let fits = |tree: &&Tree| tree.leaves().len() <= LEAVES_MAX && tree.linear().is_empty();
+        let fits = |tree: &&Tree| tree.leaves() <= LEAVES_MAX && tree.linear().is_empty();
         let planes = Planes::new(ensemble.trees.iter().filter(fits));
         match planes {
             Some(planes) => Self::with_planes(ensemble, planes, fits),
@@ -103,20 +119,20 @@ impl Forest {
 
     /// `planes` holds the trees that `fits`.
     fn with_planes(ensemble: Ensemble, planes: Planes, fits: impl Fn(&&Tree) -> bool) -> Self {
-        let Ensemble { features, trees, outputs, average, link } = ensemble;
+        let Ensemble { columns, trees, sum, link } = ensemble;
         let mut place = 0..;
         let places = trees.iter().map(|tree| fits(&tree).then(|| place.next()).flatten()).collect();
         let inputs = Inputs::of(&trees);
         let nodes = Nodes::new(&trees, &inputs);
-        Self { features, inputs, nodes, planes, places, outputs, average, link }
+        Self { columns, inputs, nodes, planes, places, sum, link }
     }
 
-    pub fn features(&self) -> &Features {
-        &self.features
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
     }
 
     pub fn outputs(&self) -> usize {
-        self.outputs
+        self.sum.start.len()
     }
 
     /// As [`Model::predict`](crate::model::Model::predict).
@@ -127,9 +143,8 @@ impl Forest {
         mut out: ArrayViewMut2<'_, f64>,
     ) {
         self.predict_raw(x, scratch, out.view_mut());
-        let iterations = self.places.len() / self.outputs;
         for mut row in out.rows_mut() {
-            if self.average {
+            if let Finish::Mean(iterations) = self.sum.finish {
                 row /= iterations as f64;
             }
             let row = row.as_slice_mut().expect("`out` is row-major");
@@ -144,8 +159,26 @@ impl Forest {
         scratch: &mut Scratch,
         mut out: ArrayViewMut2<'_, f64>,
     ) {
-        assert_eq!(x.ncols(), self.features.names.len(), "columns of the matrix");
-        assert_eq!(out.dim(), (x.nrows(), self.outputs), "shape of the output");
+        assert_eq!(x.ncols(), self.columns.len(), "columns of the matrix");
+        assert_eq!(out.dim(), (x.nrows(), self.outputs()), "shape of the output");
+        match self.sum.precision {
+            Precision::Double => self.score::<false>(x, scratch, out.view_mut()),
+            Precision::Single => self.score::<true>(x, scratch, out.view_mut()),
+        }
+        if let Finish::Scaled { scale, bias } = &self.sum.finish {
+            for (mut column, bias) in out.columns_mut().into_iter().zip(bias) {
+                column.mapv_inplace(|sum| sum * scale + bias);
+            }
+        }
+    }
+
+    /// Writes the sums of all rows, block by block.
+    fn score<const SINGLE: bool>(
+        &self,
+        x: ArrayView2<'_, f64>,
+        scratch: &mut Scratch,
+        mut out: ArrayViewMut2<'_, f64>,
+    ) {
         let mut first = 0;
         while first < x.nrows() {
             let left = x.nrows() - first;
@@ -153,17 +186,17 @@ impl Forest {
             let block = s![first..first + rows, ..];
             let (x, out) = (x.slice(block), out.slice_mut(block));
             if rows <= FEW {
-                self.score_few(x, scratch, out);
+                self.score_few::<SINGLE>(x, scratch, out);
             } else if rows <= SMALL_BLOCK {
-                self.score_block::<SMALL_BLOCK>(x, scratch, out);
+                self.score_block::<SMALL_BLOCK, SINGLE>(x, scratch, out);
             } else {
-                self.score_block::<BLOCK>(x, scratch, out);
+                self.score_block::<BLOCK, SINGLE>(x, scratch, out);
             }
             first += rows;
         }
     }
 
-    fn score_few(
+    fn score_few<const SINGLE: bool>(
         &self,
         x: ArrayView2<'_, f64>,
         scratch: &mut Scratch,
@@ -171,15 +204,15 @@ impl Forest {
     ) {
         let Scratch { rows, sums, .. } = scratch;
         self.inputs.read_rows(x, rows);
-        let sums = cleared::<FEW>(sums, self.outputs);
+        let sums = begun::<FEW>(sums, &self.sum.start);
         for tree in 0..self.places.len() {
-            self.nodes.add(tree, rows, &mut sums[tree % self.outputs][..x.nrows()]);
+            self.nodes.add::<FEW, SINGLE>(tree, rows, sums);
         }
         write(sums, out);
     }
 
     /// Scores `ROWS` rows at most; those that a block lacks are computed and ignored.
-    fn score_block<const ROWS: usize>(
+    fn score_block<const ROWS: usize, const SINGLE: bool>(
         &self,
         x: ArrayView2<'_, f64>,
         scratch: &mut Scratch,
@@ -192,22 +225,30 @@ impl Forest {
         columns.resize(self.planes.bins().columns() * ROWS, 0);
         let columns = columns.as_chunks_mut::<ROWS>().0;
         bins::fill(self.planes.bins(), x, columns);
-        let sums = cleared::<ROWS>(sums, self.outputs);
+        let sums = begun::<ROWS>(sums, &self.sum.start);
         for (tree, place) in self.places.iter().enumerate() {
-            let sums = &mut sums[tree % self.outputs];
             match place {
-                Some(place) => planes::add(&self.planes, *place, columns, sums),
-                None => self.nodes.add(tree, rows, &mut sums[..x.nrows()]),
+                Some(place) => planes::add::<ROWS, SINGLE>(&self.planes, *place, columns, sums),
+                None => self.nodes.add::<ROWS, SINGLE>(tree, rows, sums),
             }
         }
         write(sums, out);
     }
 }
 
-/// A block's sums: for each output, a zero a row.
-fn cleared<const ROWS: usize>(sums: &mut Vec<f64>, outputs: usize) -> &mut [[f64; ROWS]] {
+/// A sum with one more leaf value. If `SINGLE`, as f32 adds: of two f32, the sum in f64 rounded to
+/// f32 is the sum in f32, since f64 has more than twice the digits (Figueroa, "When is double
+/// rounding innocuous?", 1995).
+#[inline(always)]
+fn plus<const SINGLE: bool>(sum: f64, value: f64) -> f64 {
+    let sum = sum + value;
+    if SINGLE { f64::from(sum as f32) } else { sum }
+}
+
+/// A block's sums: for each output, what it begins with, once a row.
+fn begun<'a, const ROWS: usize>(sums: &'a mut Vec<f64>, start: &[f64]) -> &'a mut [[f64; ROWS]] {
     sums.clear();
-    sums.resize(outputs * ROWS, 0.0);
+    start.iter().for_each(|start| sums.extend([*start; ROWS]));
     sums.as_chunks_mut().0
 }
 

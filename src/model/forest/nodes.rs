@@ -6,7 +6,10 @@
 //!
 //! Numbers are u32 where a model file of less than 4 GiB cannot exceed them.
 
+use std::ops::Range;
+
 use super::inputs::{Input, Inputs};
+use super::plus;
 use super::tree::{Child, Linear, Side, Split, Term, Test, Tree, ZERO, contains};
 
 /// Rows that walk down a tree together.
@@ -17,18 +20,26 @@ const LANES: usize = 16;
 pub struct Nodes {
     nodes: Vec<Node>,
     /// Of each tree, by number.
-    roots: Vec<u32>,
+    roots: Vec<Root>,
     /// Where each category set stands in `words`.
     sets: Vec<(u32, u32)>,
     words: Vec<u32>,
     linear: Vec<LinearLeaf>,
+    /// The values of leaves that have several, leaf after leaf.
+    vectors: Vec<f64>,
     width: usize,
+}
+
+#[derive(Debug)]
+struct Root {
+    node: u32,
+    outputs: Range<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Node {
     /// Numeric split: the threshold. Categorical split: the number of its set. Leaf: its value.
-    /// Linear leaf: the number of its function.
+    /// Linear leaf: the number of its function. Leaf of several values: where they begin.
     value: f64,
     /// The left child; the right one stands after it. Of a leaf, itself.
     next: u32,
@@ -70,6 +81,7 @@ impl Nodes {
             sets: Vec::new(),
             words: Vec::new(),
             linear: Vec::new(),
+            vectors: Vec::new(),
             width: inputs.width(),
         };
         for tree in trees {
@@ -81,7 +93,7 @@ impl Nodes {
     /// Appends a tree level by level: what is walked first stands together.
     fn push(&mut self, tree: &Tree, inputs: &Inputs) {
         let root = self.nodes.len();
-        self.roots.push(root as u32);
+        self.roots.push(Root { node: root as u32, outputs: tree.outputs() });
         self.nodes.push(Node::leaf(0.0, root));
         let mut level = vec![(tree.root(), root)];
         while !level.is_empty() {
@@ -103,7 +115,11 @@ impl Nodes {
     }
 
     fn leaf(&mut self, tree: &Tree, leaf: usize, place: usize, inputs: &Inputs) -> Node {
-        let value = tree.leaves()[leaf];
+        let values = tree.leaf(leaf);
+        let &[value] = values else {
+            self.vectors.extend(values);
+            return Node::leaf((self.vectors.len() - values.len()) as f64, place);
+        };
         let Some(Linear { intercept, terms }) = tree.linear().get(leaf) else {
             return Node::leaf(value, place);
         };
@@ -121,36 +137,56 @@ impl Nodes {
             Test::Number { threshold, missing: Side::Right, .. } => {
                 (*threshold, MISSING_GOES_RIGHT)
             }
-            Test::Category(set) => {
+            Test::Category { set, missing, .. } => {
                 let start = self.words.len() as u32;
                 self.words.extend(set.words());
                 self.sets.push((start, self.words.len() as u32));
-                ((self.sets.len() - 1) as f64, CATEGORY)
+                let side = if *missing == Side::Right { MISSING_GOES_RIGHT } else { 0 };
+                ((self.sets.len() - 1) as f64, CATEGORY | side)
             }
         };
         Node { value, next: next as u32, bits: input | kind }
     }
 
-    /// Adds to each row's sum the leaf value of tree number `tree`. `rows` is as many rows of
-    /// [`Inputs::read_rows`] as there are sums.
-    pub fn add(&self, tree: usize, rows: &[f64], sums: &mut [f64]) {
-        let groups = rows.chunks(LANES * self.width).zip(sums.chunks_mut(LANES));
-        for (rows, sums) in groups {
-            let mut places = [self.roots[tree]; LANES];
-            loop {
-                let mut moved = 0;
-                for (place, row) in places.iter_mut().zip(rows.chunks_exact(self.width)) {
-                    let next = self.step(&self.nodes[*place as usize], row);
-                    moved |= *place ^ next;
-                    *place = next;
-                }
-                if moved == 0 {
-                    break;
+    /// Adds to each row's sums its leaf's values of tree number `tree`; `SINGLE` as in [`plus`].
+    /// `rows` is as many rows of [`Inputs::read_rows`] as there are sums, or fewer.
+    pub fn add<const ROWS: usize, const SINGLE: bool>(
+        &self,
+        tree: usize,
+        rows: &[f64],
+        sums: &mut [[f64; ROWS]],
+    ) {
+        let Root { node, outputs } = &self.roots[tree];
+        let sums = &mut sums[outputs.clone()];
+        for (group, rows) in rows.chunks(LANES * self.width).enumerate() {
+            let exits = self.exits(*node, rows);
+            let rows = rows.chunks_exact(self.width);
+            for ((lane, exit), row) in exits.into_iter().enumerate().zip(rows) {
+                let leaf = &self.nodes[exit as usize];
+                let sums = sums.iter_mut().map(|sums| &mut sums[group * LANES + lane]);
+                for (output, sum) in sums.enumerate() {
+                    let value = match outputs.len() {
+                        1 => self.value(leaf, row),
+                        _ => self.vectors[leaf.value as usize + output],
+                    };
+                    *sum = plus::<SINGLE>(*sum, value);
                 }
             }
-            let rows = rows.chunks_exact(self.width);
-            for ((sum, place), row) in sums.iter_mut().zip(places).zip(rows) {
-                *sum += self.value(&self.nodes[place as usize], row);
+        }
+    }
+
+    /// The leaf that each of up to [`LANES`] rows reaches from the root at `node`.
+    fn exits(&self, node: u32, rows: &[f64]) -> [u32; LANES] {
+        let mut places = [node; LANES];
+        loop {
+            let mut moved = 0;
+            for (place, row) in places.iter_mut().zip(rows.chunks_exact(self.width)) {
+                let next = self.step(&self.nodes[*place as usize], row);
+                moved |= *place ^ next;
+                *place = next;
+            }
+            if moved == 0 {
+                return places;
             }
         }
     }
@@ -158,11 +194,12 @@ impl Nodes {
     #[inline]
     fn step(&self, node: &Node, row: &[f64]) -> u32 {
         let v = row[(node.bits & INPUT) as usize];
-        let right = if node.is(CATEGORY) {
-            !self.set_holds(node.value as usize, v)
+        let beyond = if node.is(CATEGORY) {
+            !v.is_nan() && !self.set_holds(node.value as usize, v)
         } else {
-            (v > node.value) | (v.is_nan() & node.is(MISSING_GOES_RIGHT))
+            v > node.value
         };
+        let right = beyond | (v.is_nan() & node.is(MISSING_GOES_RIGHT));
         node.next + u32::from(right & !node.is(LEAF))
     }
 

@@ -14,6 +14,7 @@ use std::ops::Range;
 use multiversion::multiversion;
 
 use super::bins::{Bins, Cut};
+use super::plus;
 use super::tree::{Child, Tree};
 
 /// A leaf's number is a byte.
@@ -28,14 +29,17 @@ pub struct Planes {
     planes: Vec<Plane>,
     compares: Vec<Compare>,
     lookups: Vec<Lookup>,
-    /// From a tree's first leaf on at least [`LEAVES_MAX`] of them.
+    /// From a tree's first leaf on at least [`LEAVES_MAX`] of them for each of its outputs.
     leaves: Vec<f64>,
 }
 
 #[derive(Debug)]
 struct PlaneTree {
     planes: Range<usize>,
+    outputs: Range<usize>,
+    /// The values for each output stand together.
     first_leaf: usize,
+    leaves: usize,
 }
 
 /// The splits that strike off some of leaves 8 · number to 8 · number + 7.
@@ -86,7 +90,9 @@ impl Planes {
     fn push(&mut self, tree: &Tree) {
         let order = LeafOrder::of(tree);
         let first_leaf = self.leaves.len();
-        self.leaves.extend(order.leaves.iter().map(|leaf| tree.leaves()[*leaf]));
+        for output in 0..tree.outputs().len() {
+            self.leaves.extend(order.leaves.iter().map(|leaf| tree.leaf(*leaf)[output]));
+        }
         let first_plane = self.planes.len();
         for number in (0..order.leaves.len().div_ceil(8)).rev() {
             let (compares, lookups) = (self.compares.len(), self.lookups.len());
@@ -111,7 +117,8 @@ impl Planes {
             });
         }
         let planes = first_plane..self.planes.len();
-        self.trees.push(PlaneTree { planes, first_leaf });
+        let (outputs, leaves) = (tree.outputs(), order.leaves.len());
+        self.trees.push(PlaneTree { planes, outputs, first_leaf, leaves });
     }
 }
 
@@ -149,21 +156,25 @@ impl LeafOrder {
     }
 }
 
-/// Adds to each row's sum its leaf value of the tree at `place`. `columns` are those that
-/// [`fill`](super::bins::fill) gives.
+/// Adds to each row's sums its leaf's values of the tree at `place`; `SINGLE` as in
+/// [`plus`](super::plus). `columns` are those that [`fill`](super::bins::fill) gives.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-pub fn add<const ROWS: usize>(
+pub fn add<const ROWS: usize, const SINGLE: bool>(
     planes: &Planes,
     place: usize,
     columns: &[[i8; ROWS]],
-    sums: &mut [f64; ROWS],
+    sums: &mut [[f64; ROWS]],
 ) {
     let tree = &planes.trees[place];
     let exits = exit_leaves(planes, tree, columns);
-    let leaves = planes.leaves[tree.first_leaf..].first_chunk::<LEAVES_MAX>();
-    let leaves = leaves.expect("a table of leaves follows each tree's first");
-    for (sum, exit) in sums.iter_mut().zip(exits) {
-        *sum += leaves[usize::from(exit)];
+    let mut leaves = &planes.leaves[tree.first_leaf..];
+    for sums in &mut sums[tree.outputs.clone()] {
+        let table = leaves.first_chunk::<LEAVES_MAX>();
+        let table = table.expect("a table of leaves follows each tree's first");
+        for (sum, exit) in sums.iter_mut().zip(exits) {
+            *sum = plus::<SINGLE>(*sum, table[usize::from(exit)]);
+        }
+        leaves = &leaves[tree.leaves..];
     }
 }
 

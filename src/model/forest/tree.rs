@@ -2,15 +2,18 @@
 //!
 //! Numeric splits are normalised to "v ≤ threshold goes left" in f64. That covers the libraries
 //! that compare otherwise: a strict "<" in f32 has an f64 threshold at which exactly the same
-//! values go left.
+//! values go left ([`single`](super::single)).
 
 use std::fmt;
+use std::ops::Range;
 
-/// A binary tree with a number at each leaf.
+/// A binary tree with a number at each leaf, or one for each of several outputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tree {
     splits: Vec<Split>,
+    /// Leaves × outputs.
     leaves: Vec<f64>,
+    outputs: Range<usize>,
     linear: Vec<Linear>,
     depth: usize,
 }
@@ -49,8 +52,17 @@ pub enum Test {
         /// Zeros, which are all |v| ≤ [`ZERO`], are missing too.
         zero_is_missing: bool,
     },
-    /// A category of the set goes left; every other and NaN go right.
-    Category(CategorySet),
+    /// A category of the set goes left, every other goes right, NaN to the side of `missing`.
+    Category { set: CategorySet, missing: Side, coding: Coding },
+}
+
+/// How a number names a category.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Coding {
+    /// Truncated toward zero, so that -0.5 is category 0: LightGBM.
+    Truncated,
+    /// Rounded to f32, then truncated; below 0 there is none, not even at -0.5: XGBoost.
+    Single,
 }
 
 /// LightGBM's `kZeroThreshold`, which is an f32.
@@ -97,14 +109,23 @@ pub enum Fault {
 impl Tree {
     /// Checks that the nodes make up one tree: each is reached from the root, once, by indices in
     /// range, at a depth of [`DEPTH_MAX`] at most, and tests one of `features` columns.
-    pub fn new(splits: Vec<Split>, leaves: Vec<f64>, features: usize) -> Result<Self, Fault> {
+    ///
+    /// `leaves` holds leaf after leaf a number for each of `outputs`, the outputs that the tree
+    /// adds to.
+    pub fn new(
+        splits: Vec<Split>,
+        leaves: Vec<f64>,
+        outputs: Range<usize>,
+        features: usize,
+    ) -> Result<Self, Fault> {
+        assert!(leaves.len().is_multiple_of(outputs.len()), "a number a leaf and output");
         for (split, Split { feature, .. }) in splits.iter().enumerate() {
             if *feature >= features {
                 return Err(Fault::Feature { split, feature: *feature });
             }
         }
-        let depth = Walk::over(&splits, leaves.len())?;
-        Ok(Self { splits, leaves, linear: Vec::new(), depth })
+        let depth = Walk::over(&splits, leaves.len() / outputs.len())?;
+        Ok(Self { splits, leaves, outputs, linear: Vec::new(), depth })
     }
 
     pub fn root(&self) -> Child {
@@ -115,12 +136,32 @@ impl Tree {
         &self.splits
     }
 
-    /// The value of each leaf.
-    pub fn leaves(&self) -> &[f64] {
-        &self.leaves
+    /// The number of leaves.
+    pub fn leaves(&self) -> usize {
+        self.leaves.len() / self.outputs.len()
+    }
+
+    /// The values of a leaf, one for each of the tree's outputs.
+    pub fn leaf(&self, leaf: usize) -> &[f64] {
+        let width = self.outputs.len();
+        &self.leaves[leaf * width..(leaf + 1) * width]
+    }
+
+    /// The tree with other leaf values.
+    pub fn map_leaves(mut self, value: impl Fn(f64) -> f64) -> Self {
+        self.leaves.iter_mut().for_each(|leaf| *leaf = value(*leaf));
+        self
+    }
+
+    /// The outputs that the tree adds to.
+    pub fn outputs(&self) -> Range<usize> {
+        self.outputs.clone()
     }
 
     /// Makes each leaf a linear function. `linear` is one a leaf; their features are in range.
+    ///
+    /// # Panics
+    /// If the tree has several outputs: no library grows such trees.
     pub fn with_linear(self, linear: Vec<Linear>) -> Self {
         assert_eq!(linear.len(), self.leaves.len(), "linear functions");
         Self { linear, ..self }

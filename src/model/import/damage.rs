@@ -6,7 +6,7 @@ use std::path::Path;
 use ndarray::{Array2, ShapeBuilder};
 use proptest::prelude::*;
 
-use super::import;
+use super::{Source, import};
 use crate::model::Scratch;
 use crate::model::manifest::Format;
 
@@ -69,8 +69,8 @@ proptest! {
         let end = bytes.windows(12).position(|window| window == b"end of trees").unwrap();
         bytes.truncate(end + 13);
         damages.iter().for_each(|damage| damage.apply(&mut bytes));
-        if let Ok(model) = import(Format::Lightgbm, &bytes) {
-            let shape = (70, model.feature_names().len());
+        if let Ok(model) = import(Source::new(Format::Lightgbm, &bytes)) {
+            let shape = (70, model.columns().len());
             let x = Array2::from_shape_fn(shape.f(), |(row, _)| row as f64 / 7.0 - 2.0);
             let mut out = Array2::zeros((70, model.outputs()));
             model.predict(x.view(), &mut Scratch::default(), out.view_mut());

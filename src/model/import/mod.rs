@@ -9,21 +9,59 @@ mod damage;
 mod lightgbm;
 
 use std::fmt;
+use std::ops::Range;
 
+use crate::features::contract::Feature;
 use crate::model::Model;
+use crate::model::columns::Column;
 use crate::model::forest::{Ensemble, Forest};
-use crate::model::manifest::Format;
+use crate::model::manifest::{Format, Iterations};
 
-/// Reads a model file of the given format.
-pub fn import(format: Format, bytes: &[u8]) -> Result<Model, ImportError> {
-    Ok(Model::Forest(Forest::new(ensemble(format, bytes)?)))
+/// A model file, and what it is read by.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    pub format: Format,
+    pub bytes: &'a [u8],
+    /// The iterations that score; without it all do.
+    pub iterations: Option<Iterations>,
+    /// The contract. Some formats name categories by what they are, not by their codes.
+    pub features: &'a [Feature],
+}
+
+/// Reads a model file.
+pub fn import(source: Source<'_>) -> Result<Model, ImportError> {
+    Ok(Model::Forest(Forest::new(ensemble(source)?)))
 }
 
 /// The trees of a model file, before the engine's forms are made of them.
-pub(super) fn ensemble(format: Format, bytes: &[u8]) -> Result<Ensemble, ImportError> {
-    match format {
-        Format::Lightgbm => lightgbm::read(bytes),
+pub(super) fn ensemble(source: Source<'_>) -> Result<Ensemble, ImportError> {
+    match source.format {
+        Format::Lightgbm => lightgbm::read(source),
     }
+}
+
+/// What a model file says of its columns, for a contract that is still to be written.
+pub fn columns(format: Format, bytes: &[u8]) -> Result<Vec<Column>, ImportError> {
+    match format {
+        Format::Lightgbm => Ok(lightgbm::read(Source::new(format, bytes))?.columns),
+    }
+}
+
+impl<'a> Source<'a> {
+    /// A file that says all there is to know.
+    pub fn new(format: Format, bytes: &'a [u8]) -> Self {
+        Self { format, bytes, iterations: None, features: &[] }
+    }
+}
+
+/// Those of a model's `count` iterations that score.
+fn chosen(iterations: Option<Iterations>, count: usize) -> Result<Range<usize>, ImportError> {
+    let Some(Iterations { from, to }) = iterations else { return Ok(0..count) };
+    if from < to && to <= count {
+        return Ok(from..to);
+    }
+    let what = format!("iterations {from} to {to} were asked for, the model has {count}");
+    Err(ImportError::new(what))
 }
 
 /// Why a model file is refused: what is wrong, and where.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use foretell::encode::Encoder;
 use foretell::features::contract::{Feature, Kind};
 use foretell::features::decode::{Decoder, Limits};
-use foretell::model::import::import;
+use foretell::model::import::{Source, import};
 use foretell::model::manifest::{Format, Task, TaskKind};
 use foretell::model::version::Version;
 
@@ -23,7 +23,8 @@ pub fn version(number: usize, encoder: &Encoder) -> Arc<Version> {
         version: number.to_string(),
         digest: format!("sha256:{number:064}"),
         task: Task { kind: TaskKind::Regression, labels: Vec::new(), threshold: None },
-        engine: import(Format::Lightgbm, model(number, names).as_bytes()).expect("a model"),
+        engine: import(Source::new(Format::Lightgbm, model(number, names).as_bytes()))
+            .expect("a model"),
         decoder: Decoder::new(&features, encoder.captures(), limits).expect("a contract"),
     })
 }

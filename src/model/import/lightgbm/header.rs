@@ -6,6 +6,7 @@ use crate::model::forest::link::Link;
 use crate::model::import::ImportError;
 
 use super::VERSIONS;
+use super::columns::Info;
 use super::section::{Field, Lines, Section};
 
 const KEYS: [&str; 12] = [
@@ -29,8 +30,8 @@ const REQUIRED: [&str; 4] =
 #[derive(Debug)]
 pub struct Header {
     pub names: Vec<String>,
-    /// Columns whose `feature_infos` list categories.
-    pub categorical: Vec<usize>,
+    /// What `feature_infos` says of each column.
+    pub infos: Vec<Info>,
     /// Tree t belongs to class t % this.
     pub trees_per_iteration: usize,
     /// Random forests: the output is transformed from the mean over iterations.
@@ -58,7 +59,7 @@ impl Header {
             None => None,
         };
         Ok(Self {
-            categorical: categorical(&section, names.len())?,
+            infos: infos(&section, names.len())?,
             names,
             trees_per_iteration,
             average: section.optional("average_output").is_some(),
@@ -98,19 +99,30 @@ fn names(section: &Section<'_>) -> Result<Vec<String>, ImportError> {
 }
 
 /// `[lowest:highest]` is a number, `3:1:2` are categories, `none` was of no use in training.
-fn categorical(section: &Section<'_>, features: usize) -> Result<Vec<usize>, ImportError> {
-    let Some(field) = section.optional("feature_infos") else { return Ok(Vec::new()) };
+fn infos(section: &Section<'_>, features: usize) -> Result<Vec<Info>, ImportError> {
+    let Some(field) = section.optional("feature_infos") else {
+        return Ok(vec![Info::Number; features]);
+    };
     let count = field.words().count();
     if count != features {
         return Err(
             field.error(format!("`feature_infos` describes {count} of {features} features"))
         );
     }
-    let infos = field.words().enumerate();
-    Ok(infos
-        .filter(|(_, info)| *info != "none" && !info.starts_with('['))
-        .map(|(column, _)| column)
-        .collect())
+    let info = |info: &str| {
+        if info == "none" {
+            return Ok(Info::Unused);
+        }
+        if info.starts_with('[') {
+            return Ok(Info::Number);
+        }
+        let codes = info.split(':').map(|code| field.parse::<i64>(code));
+        codes.collect::<Result<Vec<_>, _>>().map(|codes| {
+            // -1 stands for what was missing.
+            Info::Codes(codes.into_iter().max().unwrap_or(-1))
+        })
+    };
+    field.words().map(info).collect()
 }
 
 /// The output transform of an objective, such as `binary sigmoid:1`.

@@ -16,14 +16,15 @@
 //! LightGBM itself loads much that is broken (children out of range, cycles, files cut between
 //! trees); what it does not check is checked here.
 
+mod columns;
 mod header;
 mod section;
 mod tree;
 
 use crate::features::contract::Term;
-use crate::model::forest::{Ensemble, Features};
+use crate::model::forest::{Ensemble, Finish, Precision, Sum};
 
-use super::ImportError;
+use super::{ImportError, Source, chosen};
 use header::Header;
 use section::Lines;
 
@@ -31,15 +32,15 @@ use section::Lines;
 const VERSIONS: [&str; 2] = ["v3", "v4"];
 
 /// Reads a whole model file.
-pub(super) fn read(bytes: &[u8]) -> Result<Ensemble, ImportError> {
-    sniff(bytes)?;
-    let mut lines = Lines::new(bytes);
+pub(super) fn read(source: Source<'_>) -> Result<Ensemble, ImportError> {
+    sniff(source.bytes)?;
+    let mut lines = Lines::new(source.bytes);
     let header = Header::read(&mut lines)?;
     let mut trees = Vec::new();
     let mut sizes = Vec::new();
     while lines.peek().is_some_and(|line| line.text != b"end of trees") {
         let start = lines.offset();
-        trees.push(tree::read(&mut lines, trees.len(), header.names.len())?);
+        trees.push(tree::read(&mut lines, trees.len(), &header)?);
         sizes.push(lines.offset() - start);
     }
     check_tree_sizes(&header, &sizes)?;
@@ -54,15 +55,19 @@ pub(super) fn read(bytes: &[u8]) -> Result<Ensemble, ImportError> {
         );
         return Err(ImportError::new(what));
     }
+    let lists = pandas_categorical(&mut lines)?;
+    let iterations = chosen(source.iterations, trees.len() / outputs)?;
+    let count = iterations.len();
+    trees.truncate(iterations.end * outputs);
+    trees.drain(..iterations.start * outputs);
     Ok(Ensemble {
-        features: Features {
-            names: header.names,
-            categorical: header.categorical,
-            vocabularies: pandas_categorical(&mut lines)?,
-        },
+        columns: columns::columns(header.names, &header.infos, &lists),
         trees,
-        outputs,
-        average: header.average,
+        sum: Sum {
+            start: vec![0.0; outputs],
+            precision: Precision::Double,
+            finish: if header.average { Finish::Mean(count) } else { Finish::Sum },
+        },
         link: header.link,
     })
 }

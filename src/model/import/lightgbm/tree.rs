@@ -1,10 +1,11 @@
 //! One `Tree=` block, brought into the neutral form.
 
 use crate::model::forest::tree::{
-    CategorySet, Child, Fault, Linear, Side, Split, Term, Test, Tree, ZERO,
+    CategorySet, Child, Coding, Fault, Linear, Side, Split, Term, Test, Tree, ZERO,
 };
 use crate::model::import::ImportError;
 
+use super::header::Header;
 use super::section::{Lines, Section};
 
 const KEYS: [&str; 22] = [
@@ -35,12 +36,13 @@ const KEYS: [&str; 22] = [
 
 const REQUIRED: [&str; 2] = ["num_leaves", "leaf_value"];
 
-/// Reads the block of tree number `index` of a model with `features` columns.
-pub fn read(lines: &mut Lines<'_>, index: usize, features: usize) -> Result<Tree, ImportError> {
-    read_block(lines, index, features).map_err(|error| error.in_tree(index))
+/// Reads the block of tree number `index`.
+pub fn read(lines: &mut Lines<'_>, index: usize, header: &Header) -> Result<Tree, ImportError> {
+    read_block(lines, index, header).map_err(|error| error.in_tree(index))
 }
 
-fn read_block(lines: &mut Lines<'_>, index: usize, features: usize) -> Result<Tree, ImportError> {
+fn read_block(lines: &mut Lines<'_>, index: usize, header: &Header) -> Result<Tree, ImportError> {
+    let features = header.names.len();
     if let Some(line) = lines.next()
         && line.text != format!("Tree={index}").as_bytes()
     {
@@ -51,7 +53,8 @@ fn read_block(lines: &mut Lines<'_>, index: usize, features: usize) -> Result<Tr
     let leaves = leaf_values(&block)?;
     let linear = linear(&block, leaves.len(), features)?;
     let splits = splits(&block, leaves.len())?;
-    let tree = Tree::new(splits, leaves, features);
+    let output = index % header.trees_per_iteration;
+    let tree = Tree::new(splits, leaves, output..output + 1, features);
     let tree = tree.map_err(|fault| named(&block, fault, features))?;
     Ok(match linear {
         Some(linear) => tree.with_linear(linear),
@@ -162,7 +165,11 @@ fn test(
     }
     let side = if decision_type & 2 == 2 { Side::Left } else { Side::Right };
     match (decision_type & 1, decision_type >> 2) {
-        (1, 0..=2) => Ok(Test::Category(category(block, threshold, sets)?)),
+        (1, 0..=2) => Ok(Test::Category {
+            set: category(block, threshold, sets)?,
+            missing: Side::Right,
+            coding: Coding::Truncated,
+        }),
         (0, 0) => {
             // NaN is read as 0.
             let missing = if threshold >= 0.0 { Side::Left } else { Side::Right };
