@@ -24,32 +24,32 @@ const BATCHES: [usize; 5] = [1, 4, 64, 1024, 8192];
 
 #[divan::bench(args = BATCHES)]
 fn planes_100x31(bencher: Bencher<'_, '_>, rows: usize) {
-    run(bencher, ForestModel(Forest::new(ensemble(100, 31))), rows);
+    run(bencher, ForestModel(Forest::new(ensemble(100, 31)).into()), rows);
 }
 
 #[divan::bench(args = BATCHES)]
 fn nodes_100x31(bencher: Bencher<'_, '_>, rows: usize) {
-    run(bencher, ForestModel(Forest::of_nodes(ensemble(100, 31))), rows);
+    run(bencher, ForestModel(Forest::of_nodes(ensemble(100, 31)).into()), rows);
 }
 
 #[divan::bench(args = BATCHES)]
 fn planes_500x63(bencher: Bencher<'_, '_>, rows: usize) {
-    run(bencher, ForestModel(Forest::new(ensemble(500, 63))), rows);
+    run(bencher, ForestModel(Forest::new(ensemble(500, 63)).into()), rows);
 }
 
 #[divan::bench(args = BATCHES)]
 fn nodes_500x63(bencher: Bencher<'_, '_>, rows: usize) {
-    run(bencher, ForestModel(Forest::of_nodes(ensemble(500, 63))), rows);
+    run(bencher, ForestModel(Forest::of_nodes(ensemble(500, 63)).into()), rows);
 }
 
 #[divan::bench(args = BATCHES)]
 fn planes_100x255(bencher: Bencher<'_, '_>, rows: usize) {
-    run(bencher, ForestModel(Forest::new(ensemble(100, 255))), rows);
+    run(bencher, ForestModel(Forest::new(ensemble(100, 255)).into()), rows);
 }
 
 #[divan::bench(args = BATCHES)]
 fn nodes_100x255(bencher: Bencher<'_, '_>, rows: usize) {
-    run(bencher, ForestModel(Forest::of_nodes(ensemble(100, 255))), rows);
+    run(bencher, ForestModel(Forest::of_nodes(ensemble(100, 255)).into()), rows);
 }
 
 fn run(bencher: Bencher<'_, '_>, model: Model, rows: usize) {

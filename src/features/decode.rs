@@ -231,7 +231,7 @@ fn no_object(text: &str, first: Option<u8>) -> Reject {
 }
 
 /// Whether brackets outside strings nest deeper than `depth_max`, be the rest JSON or not.
-fn is_deeper(event: &[u8], depth_max: usize) -> bool {
+pub fn is_deeper(event: &[u8], depth_max: usize) -> bool {
     // Almost always there are not even so many in all, and counting them takes a few ns.
     opening_brackets(event) > depth_max && depth_of(event) > depth_max
 }

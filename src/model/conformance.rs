@@ -4,14 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array2, ShapeBuilder};
+use ndarray::{Array2, ArrayView1, ShapeBuilder};
 use serde_json::Value;
 
 use crate::features::contract::Feature;
 use crate::features::decode::{Decoder, Limits};
 use crate::model::columns::propose;
 use crate::model::forest::Forest;
-use crate::model::import::{ImportError, Source, columns, ensemble, import};
+use crate::model::import::{ImportError, Parsed, Source, facts, import, parse};
 use crate::model::manifest::{Format, Iterations};
 use crate::model::{Model, Scratch};
 
@@ -39,6 +39,9 @@ struct Case {
     x: Array2<f64>,
     expected: Value,
     tolerance: Value,
+    /// Are the raw scores the library's to the last bit? Where XGBoost 2.1 begins with a
+    /// probability, it predicted with another margin than its file's, by an ulp or so; why is not known.
+    exact: bool,
 }
 
 impl Case {
@@ -46,16 +49,18 @@ impl Case {
     fn read(folder: &Path, format: Format) -> Self {
         let case = json(folder.join("case.json"));
         let bytes = fs::read(folder.join(case["model_file"].as_str().unwrap())).unwrap();
-        let contract = propose(&good(columns(format, &bytes), folder));
+        let contract = propose(&good(facts(format, &bytes), folder).columns);
         let iterations = iterations(&case["predict_params"]);
         let source = Source { format, bytes: &bytes, iterations, features: &contract };
         let mut models = vec![good(import(source), folder)];
-        if matches!(models[0], Model::Forest(_)) {
-            models.push(Model::Forest(Forest::of_nodes(good(ensemble(source), folder))));
+        if let Parsed::Forest(ensemble) = good(parse(source), folder) {
+            models.push(Model::Forest(Forest::of_nodes(ensemble).into()));
         }
         Self {
             x: matrix(folder, &case, &contract),
             models,
+            exact: !(case["library_version"].as_str().unwrap().starts_with("2.1")
+                && case["objective"] == "binary:logistic"),
             expected: json(folder.join("expected.json")),
             tolerance: case["tolerance"].clone(),
         }
@@ -100,9 +105,19 @@ fn row_of(value: &Value, row: usize) -> Vec<f64> {
 }
 
 #[test]
-fn lightgbm_raw_scores_are_bit_identical_and_outputs_within_tolerance() {
-    for folder in folders("", "lightgbm-") {
-        let case = Case::read(&folder, Format::Lightgbm);
+fn lightgbm_is_reproduced() {
+    check_all("lightgbm-", Format::Lightgbm);
+}
+
+#[test]
+fn xgboost_is_reproduced() {
+    check_all("xgboost-", Format::Xgboost);
+}
+
+/// Raw scores are those of the library to the last bit, unless the case says why they need not be.
+fn check_all(prefix: &str, format: Format) {
+    for folder in folders("", prefix) {
+        let case = Case::read(&folder, format);
         for model in &case.models {
             check(&case, model, &folder.file_name().unwrap().to_string_lossy());
         }
@@ -116,25 +131,55 @@ fn check(case: &Case, model: &Model, name: &str) {
     let mut output = raw.clone();
     model.predict_raw(x.view(), &mut scratch, raw.view_mut());
     model.predict(x.view(), &mut scratch, output.view_mut());
-    let rtol = tolerance["output"]["rtol"].as_f64().unwrap();
-    let atol = tolerance["output"]["atol"].as_f64().unwrap();
     for row in 0..x.nrows() {
-        assert_eq!(raw.row(row).to_vec(), row_of(&expected["raw"], row), "{name} row {row}");
-        for (ours, theirs) in output.row(row).iter().zip(row_of(&expected["output"], row)) {
-            let close = (ours - theirs).abs() <= atol + rtol * theirs.abs();
-            assert!(close, "{name} row {row}: {ours} is not {theirs}");
+        let place = format!("{name} row {row}");
+        let wanted = row_of(&expected["raw"], row);
+        if case.exact {
+            assert_eq!(raw.row(row).to_vec(), wanted, "{place}");
+        } else {
+            near(raw.row(row), &wanted, &tolerance["raw"], &place);
         }
+        let wanted = row_of(&expected["output"], row);
+        match wanted.as_slice() {
+            // `multi:softmax` gives the class alone.
+            [class] if model.outputs() > 1 => {
+                let largest = output.row(row).iter().copied().fold(0.0, f64::max);
+                assert_eq!(output[[row, *class as usize]], largest, "{place}");
+            }
+            wanted => near(output.row(row), wanted, &tolerance["output"], &place),
+        }
+    }
+}
+
+fn near(ours: ArrayView1<'_, f64>, theirs: &[f64], tolerance: &Value, place: &str) {
+    assert_eq!(ours.len(), theirs.len(), "{place}");
+    let rtol = tolerance["rtol"].as_f64().unwrap();
+    let atol = tolerance["atol"].as_f64().unwrap();
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        let close = (ours - theirs).abs() <= atol + rtol * theirs.abs();
+        assert!(close, "{place}: {ours} is not {theirs}");
     }
 }
 
 #[test]
 fn a_malformed_lightgbm_file_is_refused_and_the_message_says_why() {
+    check_malformed("lightgbm-", Format::Lightgbm);
+}
+
+#[test]
+fn a_malformed_xgboost_file_is_refused_and_the_message_says_why() {
+    check_malformed("xgboost-", Format::Xgboost);
+}
+
+fn check_malformed(prefix: &str, format: Format) {
     let mut faults = Vec::new();
-    for folder in folders("malformed", "lightgbm-") {
+    for folder in folders("malformed", prefix) {
         let case = json(folder.join("case.json"));
         let bytes = fs::read(folder.join(case["model_file"].as_str().unwrap())).unwrap();
         let name = folder.file_name().unwrap().display().to_string();
-        match import(Source::new(Format::Lightgbm, &bytes)) {
+        match import(Source::new(format, &bytes)) {
+            // Harmless all the same, such as UBJSON in a file that ends in .json.
+            Ok(_) if case["must"] == "reject-or-limit" => {}
             Ok(_) => faults.push(format!("{name}: loads")),
             Err(error) => {
                 let message = error.to_string();

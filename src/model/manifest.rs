@@ -71,6 +71,8 @@ pub struct Iterations {
 pub enum Format {
     /// LightGBM's text format, `Booster.save_model`.
     Lightgbm,
+    /// XGBoost's JSON or UBJSON, `Booster.save_model`.
+    Xgboost,
 }
 
 /// What the model's output means.

@@ -15,6 +15,8 @@ pub enum Link {
     Log1pExp,
     /// sign(x) · x².
     SignedSquare,
+    /// 1 above zero, else 0.
+    Step,
 }
 
 impl Link {
@@ -29,6 +31,7 @@ impl Link {
             Self::Exp => f64::exp,
             Self::Log1pExp => |x| x.exp().ln_1p(),
             Self::SignedSquare => |x| x.signum() * x * x,
+            Self::Step => |x| f64::from(u8::from(x > 0.0)),
         };
         row.iter_mut().for_each(|x| *x = each(*x));
     }

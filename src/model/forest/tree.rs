@@ -15,6 +15,8 @@ pub struct Tree {
     leaves: Vec<f64>,
     outputs: Range<usize>,
     linear: Vec<Linear>,
+    /// What each split gained in training, if the file says. No score depends on it.
+    gains: Vec<f64>,
     depth: usize,
 }
 
@@ -125,7 +127,7 @@ impl Tree {
             }
         }
         let depth = Walk::over(&splits, leaves.len() / outputs.len())?;
-        Ok(Self { splits, leaves, outputs, linear: Vec::new(), depth })
+        Ok(Self { splits, leaves, outputs, linear: Vec::new(), gains: Vec::new(), depth })
     }
 
     pub fn root(&self) -> Child {
@@ -165,6 +167,17 @@ impl Tree {
     pub fn with_linear(self, linear: Vec<Linear>) -> Self {
         assert_eq!(linear.len(), self.leaves.len(), "linear functions");
         Self { linear, ..self }
+    }
+
+    /// Notes what each split gained in training; empty if unknown.
+    pub fn with_gains(self, gains: Vec<f64>) -> Self {
+        assert!(gains.is_empty() || gains.len() == self.splits.len(), "gains");
+        Self { gains, ..self }
+    }
+
+    /// What each split gained in training, in its library's own measure; empty if unknown.
+    pub fn gains(&self) -> &[f64] {
+        &self.gains
     }
 
     /// The linear function of each leaf, if the tree has any.

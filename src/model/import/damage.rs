@@ -6,7 +6,7 @@ use std::path::Path;
 use ndarray::{Array2, ShapeBuilder};
 use proptest::prelude::*;
 
-use super::{Source, import};
+use super::{Source, facts, import};
 use crate::model::Scratch;
 use crate::model::manifest::Format;
 
@@ -29,7 +29,7 @@ impl Damage {
             Self::Byte(at, byte) => *at.get_mut(bytes) = *byte,
             Self::Word(at, word) => {
                 let start = at.index(bytes.len());
-                let is_end = |byte: &u8| byte.is_ascii_whitespace();
+                let is_end = |byte: &u8| byte.is_ascii_whitespace() || b",]}".contains(byte);
                 let length = bytes[start..].iter().position(is_end).unwrap_or(0);
                 bytes.splice(start..start + length, word.bytes());
             }
@@ -56,20 +56,32 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
+/// A file that its format reads, or is an error.
+fn file() -> impl Strategy<Value = (Format, &'static str)> {
+    prop::sample::select(vec![
+        (Format::Lightgbm, "lightgbm-sklearn-pandas-mixed/model.txt"),
+        (Format::Lightgbm, "lightgbm-linear-tree-cat/model.txt"),
+        (Format::Xgboost, "xgboost-v17-categorical-partition/model.json"),
+        (Format::Xgboost, "xgboost-multi-output-class/model.ubj"),
+        (Format::Xgboost, "xgboost-gblinear-multi/model.json"),
+        (Format::Xgboost, "xgboost-pandas-mixed/model.ubj"),
+    ])
+}
+
 proptest! {
     #[test]
     fn a_damaged_file_is_refused_or_scores_but_never_panics(
         damages in prop::collection::vec(damage(), 1..4),
-        linear in any::<bool>(),
+        (format, path) in file(),
     ) {
-        let case = if linear { "lightgbm-linear-tree-cat" } else { "lightgbm-sklearn-pandas-mixed" };
-        let path = format!("tests/conformance/{case}/model.txt");
+        let path = format!("tests/conformance/{path}");
         let mut bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
-        // The parameters after the trees are of no interest here.
-        let end = bytes.windows(12).position(|window| window == b"end of trees").unwrap();
-        bytes.truncate(end + 13);
+        // The parameters after LightGBM's trees are of no interest here.
+        let end = bytes.windows(12).position(|window| window == b"end of trees");
+        bytes.truncate(end.map_or(bytes.len(), |end| end + 13));
         damages.iter().for_each(|damage| damage.apply(&mut bytes));
-        if let Ok(model) = import(Source::new(Format::Lightgbm, &bytes)) {
+        let _ = facts(format, &bytes);
+        if let Ok(model) = import(Source::new(format, &bytes)) {
             let shape = (70, model.columns().len());
             let x = Array2::from_shape_fn(shape.f(), |(row, _)| row as f64 / 7.0 - 2.0);
             let mut out = Array2::zeros((70, model.outputs()));

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod damage;
 mod lightgbm;
+mod xgboost;
 
 use std::fmt;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use crate::features::contract::Feature;
 use crate::model::Model;
 use crate::model::columns::Column;
 use crate::model::forest::{Ensemble, Forest};
+use crate::model::linear::Linear;
 use crate::model::manifest::{Format, Iterations};
 
 /// A model file, and what it is read by.
@@ -28,22 +30,45 @@ pub struct Source<'a> {
     pub features: &'a [Feature],
 }
 
-/// Reads a model file.
-pub fn import(source: Source<'_>) -> Result<Model, ImportError> {
-    Ok(Model::Forest(Forest::new(ensemble(source)?)))
+/// What a model file holds, before the engine's forms are made of it.
+#[derive(Debug)]
+pub enum Parsed {
+    Forest(Ensemble),
+    Linear(Linear),
 }
 
-/// The trees of a model file, before the engine's forms are made of them.
-pub(super) fn ensemble(source: Source<'_>) -> Result<Ensemble, ImportError> {
+/// What a model file says of itself that is not for scoring.
+#[derive(Debug)]
+pub struct Facts {
+    /// For a contract that is still to be written.
+    pub columns: Vec<Column>,
+    /// Counted from 0; from early stopping, where the file tells.
+    pub best_iteration: Option<usize>,
+}
+
+/// Reads a model file.
+pub fn import(source: Source<'_>) -> Result<Model, ImportError> {
+    Ok(match parse(source)? {
+        Parsed::Forest(ensemble) => Model::Forest(Forest::new(ensemble).into()),
+        Parsed::Linear(linear) => Model::Linear(linear),
+    })
+}
+
+/// Reads a model file as far as its neutral form: [`import`] makes a model of it.
+pub fn parse(source: Source<'_>) -> Result<Parsed, ImportError> {
     match source.format {
-        Format::Lightgbm => lightgbm::read(source),
+        Format::Lightgbm => lightgbm::read(source).map(Parsed::Forest),
+        Format::Xgboost => xgboost::read(source),
     }
 }
 
-/// What a model file says of its columns, for a contract that is still to be written.
-pub fn columns(format: Format, bytes: &[u8]) -> Result<Vec<Column>, ImportError> {
+/// Reads of a model file what there is to know before a contract is written.
+pub fn facts(format: Format, bytes: &[u8]) -> Result<Facts, ImportError> {
+    let source = Source::new(format, bytes);
     match format {
-        Format::Lightgbm => Ok(lightgbm::read(Source::new(format, bytes))?.columns),
+        Format::Lightgbm => lightgbm::read(source)
+            .map(|ensemble| Facts { columns: ensemble.columns, best_iteration: None }),
+        Format::Xgboost => xgboost::facts(bytes),
     }
 }
 

@@ -53,9 +53,11 @@ fn read_block(lines: &mut Lines<'_>, index: usize, header: &Header) -> Result<Tr
     let leaves = leaf_values(&block)?;
     let linear = linear(&block, leaves.len(), features)?;
     let splits = splits(&block, leaves.len())?;
+    let gains = gains(&block, splits.len())?;
     let output = index % header.trees_per_iteration;
     let tree = Tree::new(splits, leaves, output..output + 1, features);
     let tree = tree.map_err(|fault| named(&block, fault, features))?;
+    let tree = tree.with_gains(gains);
     Ok(match linear {
         Some(linear) => tree.with_linear(linear),
         None => tree,
@@ -68,6 +70,14 @@ fn leaf_values(block: &Section<'_>) -> Result<Vec<f64>, ImportError> {
         return Err(block.field("num_leaves")?.error("num_leaves=0: a tree has a leaf at least"));
     }
     finite(block, "leaf_value", count, &format!("num_leaves={count}"))
+}
+
+/// What each split gained, if the block says.
+fn gains(block: &Section<'_>, splits: usize) -> Result<Vec<f64>, ImportError> {
+    if block.optional("split_gain").is_none() {
+        return Ok(Vec::new());
+    }
+    block.list("split_gain", splits, "num_leaves")
 }
 
 /// A list whose numbers must be finite.
