@@ -11,7 +11,7 @@ use crate::features::contract::Feature;
 use crate::features::decode::{Decoder, Limits};
 use crate::model::columns::propose;
 use crate::model::forest::Forest;
-use crate::model::import::{ImportError, Source, columns, ensemble, import};
+use crate::model::import::{self, ImportError, Imported, Source, columns, import};
 use crate::model::manifest::{Format, Iterations};
 use crate::model::{Model, Scratch};
 
@@ -50,8 +50,8 @@ impl Case {
         let iterations = iterations(&case["predict_params"]);
         let source = Source { format, bytes: &bytes, iterations, features: &contract };
         let mut models = vec![good(import(source), folder)];
-        if matches!(models[0], Model::Forest(_)) {
-            models.push(Model::Forest(Forest::of_nodes(good(ensemble(source), folder))));
+        if let Imported::Trees(ensemble) = good(import::read(source), folder) {
+            models.push(Model::Forest(Forest::of_nodes(ensemble)));
         }
         Self {
             x: matrix(folder, &case, &contract),

@@ -71,6 +71,8 @@ pub struct Iterations {
 pub enum Format {
     /// LightGBM's text format, `Booster.save_model`.
     Lightgbm,
+    /// A linear model in our own JSON: `schemas/linear.schema.json`.
+    Linear,
 }
 
 /// What the model's output means.

@@ -5,6 +5,7 @@ pub mod columns;
 pub mod forest;
 pub mod gate;
 pub mod import;
+pub mod linear;
 pub mod manifest;
 pub mod version;
 
@@ -15,11 +16,13 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 
 use columns::Column;
 use forest::Forest;
+use linear::Linear;
 
 /// A model of any kind, ready to score.
 #[derive(Debug)]
 pub enum Model {
     Forest(Forest),
+    Linear(Linear),
 }
 
 /// A worker's buffers. They grow to what the largest model needs and are then reused, so that
@@ -27,6 +30,7 @@ pub enum Model {
 #[derive(Debug, Default)]
 pub struct Scratch {
     forest: forest::Scratch,
+    linear: linear::Scratch,
 }
 
 impl Model {
@@ -34,6 +38,7 @@ impl Model {
     pub fn columns(&self) -> &[Column] {
         match self {
             Self::Forest(forest) => forest.columns(),
+            Self::Linear(linear) => linear.columns(),
         }
     }
 
@@ -41,6 +46,7 @@ impl Model {
     pub fn outputs(&self) -> usize {
         match self {
             Self::Forest(forest) => forest.outputs(),
+            Self::Linear(linear) => linear.outputs(),
         }
     }
 
@@ -56,6 +62,7 @@ impl Model {
     ) {
         match self {
             Self::Forest(forest) => forest.predict(x, &mut scratch.forest, out),
+            Self::Linear(linear) => linear.predict(x, &mut scratch.linear, out),
         }
     }
 
@@ -69,6 +76,7 @@ impl Model {
     ) {
         match self {
             Self::Forest(forest) => forest.predict_raw(x, &mut scratch.forest, out),
+            Self::Linear(linear) => linear.predict_raw(x, &mut scratch.linear, out),
         }
     }
 }

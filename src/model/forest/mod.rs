@@ -240,7 +240,7 @@ impl Forest {
 /// f32 is the sum in f32, since f64 has more than twice the digits (Figueroa, "When is double
 /// rounding innocuous?", 1995).
 #[inline(always)]
-fn plus<const SINGLE: bool>(sum: f64, value: f64) -> f64 {
+pub(in crate::model) fn plus<const SINGLE: bool>(sum: f64, value: f64) -> f64 {
     let sum = sum + value;
     if SINGLE { f64::from(sum as f32) } else { sum }
 }

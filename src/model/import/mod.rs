@@ -6,7 +6,10 @@
 
 #[cfg(test)]
 mod damage;
+mod json;
 mod lightgbm;
+pub mod linear;
+mod sniff;
 
 use std::fmt;
 use std::ops::Range;
@@ -15,6 +18,7 @@ use crate::features::contract::Feature;
 use crate::model::Model;
 use crate::model::columns::Column;
 use crate::model::forest::{Ensemble, Forest};
+use crate::model::linear::Linear;
 use crate::model::manifest::{Format, Iterations};
 
 /// A model file, and what it is read by.
@@ -28,23 +32,34 @@ pub struct Source<'a> {
     pub features: &'a [Feature],
 }
 
-/// Reads a model file.
-pub fn import(source: Source<'_>) -> Result<Model, ImportError> {
-    Ok(Model::Forest(Forest::new(ensemble(source)?)))
+/// What a model file holds, before the engine's forms are made of it.
+#[derive(Debug)]
+pub(super) enum Imported {
+    Trees(Ensemble),
+    Linear(Linear),
 }
 
-/// The trees of a model file, before the engine's forms are made of them.
-pub(super) fn ensemble(source: Source<'_>) -> Result<Ensemble, ImportError> {
+/// Reads a model file.
+pub fn import(source: Source<'_>) -> Result<Model, ImportError> {
+    Ok(match read(source)? {
+        Imported::Trees(ensemble) => Model::Forest(Forest::new(ensemble)),
+        Imported::Linear(linear) => Model::Linear(linear),
+    })
+}
+
+pub(super) fn read(source: Source<'_>) -> Result<Imported, ImportError> {
     match source.format {
-        Format::Lightgbm => lightgbm::read(source),
+        Format::Lightgbm => lightgbm::read(source).map(Imported::Trees),
+        Format::Linear => linear::read(source).map(Imported::Linear),
     }
 }
 
 /// What a model file says of its columns, for a contract that is still to be written.
 pub fn columns(format: Format, bytes: &[u8]) -> Result<Vec<Column>, ImportError> {
-    match format {
-        Format::Lightgbm => Ok(lightgbm::read(Source::new(format, bytes))?.columns),
-    }
+    Ok(match read(Source::new(format, bytes))? {
+        Imported::Trees(ensemble) => ensemble.columns,
+        Imported::Linear(linear) => linear.columns().to_vec(),
+    })
 }
 
 impl<'a> Source<'a> {
