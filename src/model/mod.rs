@@ -20,6 +20,7 @@ use linear::Linear;
 
 /// A model of any kind, ready to score.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a version, and it stays in its place")]
 pub enum Model {
     Forest(Forest),
     Linear(Linear),
