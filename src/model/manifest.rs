@@ -69,6 +69,8 @@ pub struct Iterations {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
+    /// CatBoost's JSON, `save_model(…, format="json")`.
+    Catboost,
     /// LightGBM's text format, `Booster.save_model`.
     Lightgbm,
     /// A linear model in our own JSON: `schemas/linear.schema.json`.

@@ -195,7 +195,11 @@ mod tests {
             ("[2,-3]", "[2,-3],[1,2,3]", "`coefficients[1]` holds 3 numbers for 2 features"),
             ("[0.5]", "[0.5,1]", "`intercepts` holds 2 numbers for 1 outputs"),
             ("[0.5]", "[1e400]", "number out of range"),
-            ("[0.5]", "[NaN]", "no valid JSON: expected value"),
+            (
+                "[0.5]",
+                "[NaN]",
+                "`intercepts[0]`: no valid JSON: expected value at line 2 column 76, near `NaN`",
+            ),
             ("[0.5]", "[null]", "`intercepts[0]`: invalid type: null"),
             ("[0.5]", "[\"1\"]", "`intercepts[0]`: invalid type: string"),
             ("[0.5]}", "[0.5],\"classes\":2}", "unknown field `classes`"),

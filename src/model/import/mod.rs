@@ -4,6 +4,7 @@
 //! is the one failure nobody sees. Importers read what is there and allocate by it, never by
 //! what a file merely declares.
 
+mod catboost;
 #[cfg(test)]
 mod damage;
 mod json;
@@ -49,6 +50,7 @@ pub fn import(source: Source<'_>) -> Result<Model, ImportError> {
 
 pub(super) fn read(source: Source<'_>) -> Result<Imported, ImportError> {
     match source.format {
+        Format::Catboost => catboost::read(source).map(Imported::Trees),
         Format::Lightgbm => lightgbm::read(source).map(Imported::Trees),
         Format::Linear => linear::read(source).map(Imported::Linear),
     }
