@@ -103,7 +103,8 @@ fn row_of(value: &Value, row: usize) -> Vec<f64> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Raw {
     Identical,
-    /// As the case allows.
+    /// As the case allows. CatBoost's own order of adding is not known: added in tree order, 573
+    /// of the 648 scores of the cases with numbers only are identical, the others to the last digit.
     Tolerant,
 }
 
@@ -114,7 +115,7 @@ fn lightgbm_raw_scores_are_bit_identical_and_outputs_within_tolerance() {
 
 #[test]
 fn catboost_raw_scores_and_outputs_are_within_tolerance() {
-    check_all("catboost-", Format::Catboost, Raw::Identical);
+    check_all("catboost-", Format::Catboost, Raw::Tolerant);
 }
 
 fn check_all(prefix: &str, format: Format, raw: Raw) {

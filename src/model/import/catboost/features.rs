@@ -108,8 +108,7 @@ fn flat_order(info: &FeaturesInfo) -> Result<HashMap<usize, usize>, ImportError>
 }
 
 fn refuse_texts(info: &FeaturesInfo) -> Result<(), ImportError> {
-    let lists =
-        [("text", &info.text_features), ("embedding", &info.embedding_features)].into_iter();
+    let lists = [("text", &info.text_features), ("embedding", &info.embedding_features)];
     let used =
         |(_, list): &(_, &Option<Vec<_>>)| list.as_ref().is_some_and(|list| !list.is_empty());
     match lists.into_iter().find(used) {
@@ -210,6 +209,6 @@ fn text(term: &Term, name: &str) -> Result<String, ImportError> {
 }
 
 /// `CalcCatFeatureHash`: the low half of the hash, as a signed number.
-fn hash(text: &str) -> i32 {
+pub fn hash(text: &str) -> i32 {
     (cityhash64(text.as_bytes()) as u32).cast_signed()
 }

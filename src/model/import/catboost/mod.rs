@@ -17,6 +17,8 @@
 mod features;
 mod file;
 mod loss;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use crate::model::forest::tree::Tree;
