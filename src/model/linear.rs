@@ -60,6 +60,10 @@ impl Linear {
         self.intercepts.len()
     }
 
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
     /// As [`Model::predict`](super::Model::predict).
     pub fn predict(
         &self,

@@ -69,10 +69,36 @@ pub struct Iterations {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
+    /// CatBoost's JSON, `save_model(…, format="json")`.
+    Catboost,
     /// LightGBM's text format, `Booster.save_model`.
     Lightgbm,
+    /// A linear model in our own JSON: `schemas/linear.schema.json`.
+    Linear,
     /// XGBoost's JSON or UBJSON, `Booster.save_model`.
     Xgboost,
+}
+
+impl Format {
+    /// What a file of this format is called in a bundle.
+    pub fn file_name(self, bytes: &[u8]) -> &'static str {
+        match self {
+            Self::Lightgbm => "model.txt",
+            Self::Xgboost if !bytes.get(1).is_some_and(|byte| b"\" \t\r\n".contains(byte)) => {
+                "model.ubj"
+            }
+            Self::Catboost | Self::Linear | Self::Xgboost => "model.json",
+        }
+    }
+
+    /// How far from its library a model of this format may be, if nobody says: a few last bits of
+    /// what the library computes in.
+    pub fn tolerance(self) -> f64 {
+        match self {
+            Self::Catboost | Self::Lightgbm | Self::Linear => 1e-9,
+            Self::Xgboost => 1e-5,
+        }
+    }
 }
 
 /// What the model's output means.
@@ -103,7 +129,7 @@ pub struct Golden {
     /// A file name inside the bundle; each of its lines is a [`GoldenRow`].
     pub path: String,
     pub sha256: String,
-    /// How far an output may be from the one recorded, absolute.
+    /// How far an output may be from the one recorded: absolute up to 1, relative to it above.
     pub tolerance: f64,
 }
 

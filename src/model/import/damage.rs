@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::{Source, facts, import};
 use crate::model::Scratch;
+use crate::model::columns::propose;
 use crate::model::manifest::Format;
 
 /// What a damaged disk, a careless editor or an attacker makes of a file.
@@ -59,6 +60,8 @@ fn damage() -> impl Strategy<Value = Damage> {
 /// A file that its format reads, or is an error.
 fn file() -> impl Strategy<Value = (Format, &'static str)> {
     prop::sample::select(vec![
+        (Format::Catboost, "catboost-depthwise/model.json"),
+        (Format::Catboost, "catboost-onehot/model.json"),
         (Format::Lightgbm, "lightgbm-sklearn-pandas-mixed/model.txt"),
         (Format::Lightgbm, "lightgbm-linear-tree-cat/model.txt"),
         (Format::Xgboost, "xgboost-v17-categorical-partition/model.json"),
@@ -80,8 +83,10 @@ proptest! {
         let end = bytes.windows(12).position(|window| window == b"end of trees");
         bytes.truncate(end.map_or(bytes.len(), |end| end + 13));
         damages.iter().for_each(|damage| damage.apply(&mut bytes));
-        let _ = facts(format, &bytes);
-        if let Ok(model) = import(Source::new(format, &bytes)) {
+        let contract = facts(format, &bytes).map(|facts| propose(&facts.columns));
+        let features = contract.unwrap_or_default();
+        let source = Source { features: &features, ..Source::new(format, &bytes) };
+        if let Ok(model) = import(source) {
             let shape = (70, model.columns().len());
             let x = Array2::from_shape_fn(shape.f(), |(row, _)| row as f64 / 7.0 - 2.0);
             let mut out = Array2::zeros((70, model.outputs()));

@@ -4,9 +4,13 @@
 //! is the one failure nobody sees. Importers read what is there and allocate by it, never by
 //! what a file merely declares.
 
+mod catboost;
 #[cfg(test)]
 mod damage;
+mod json;
 mod lightgbm;
+pub mod linear;
+mod sniff;
 mod xgboost;
 
 use std::fmt;
@@ -15,9 +19,10 @@ use std::ops::Range;
 use crate::features::contract::Feature;
 use crate::model::Model;
 use crate::model::columns::Column;
+use crate::model::forest::link::Link;
 use crate::model::forest::{Ensemble, Forest};
 use crate::model::linear::Linear;
-use crate::model::manifest::{Format, Iterations};
+use crate::model::manifest::{Format, Iterations, TaskKind};
 
 /// A model file, and what it is read by.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +47,10 @@ pub enum Parsed {
 pub struct Facts {
     /// For a contract that is still to be written.
     pub columns: Vec<Column>,
-    /// Counted from 0; from early stopping, where the file tells.
-    pub best_iteration: Option<usize>,
+    /// What its outputs look like.
+    pub kind: TaskKind,
+    /// The iterations up to the best one of early stopping, and all: where the file tells.
+    pub best: Option<(usize, usize)>,
 }
 
 /// Reads a model file.
@@ -57,18 +64,28 @@ pub fn import(source: Source<'_>) -> Result<Model, ImportError> {
 /// Reads a model file as far as its neutral form: [`import`] makes a model of it.
 pub fn parse(source: Source<'_>) -> Result<Parsed, ImportError> {
     match source.format {
+        Format::Catboost => catboost::read(source).map(Parsed::Forest),
         Format::Lightgbm => lightgbm::read(source).map(Parsed::Forest),
+        Format::Linear => linear::read(source).map(Parsed::Linear),
         Format::Xgboost => xgboost::read(source),
     }
 }
 
 /// Reads of a model file what there is to know before a contract is written.
 pub fn facts(format: Format, bytes: &[u8]) -> Result<Facts, ImportError> {
-    let source = Source::new(format, bytes);
-    match format {
-        Format::Lightgbm => lightgbm::read(source)
-            .map(|ensemble| Facts { columns: ensemble.columns, best_iteration: None }),
-        Format::Xgboost => xgboost::facts(bytes),
+    let (columns, outputs, link) = match parse(Source::new(format, bytes))? {
+        Parsed::Forest(ensemble) => (ensemble.columns, ensemble.sum.start.len(), ensemble.link),
+        Parsed::Linear(linear) => (linear.columns().to_vec(), linear.outputs(), linear.link()),
+    };
+    let best = if format == Format::Xgboost { xgboost::best(bytes)? } else { None };
+    Ok(Facts { columns, kind: kind(link, outputs), best })
+}
+
+fn kind(link: Link, outputs: usize) -> TaskKind {
+    match (link, outputs) {
+        (Link::Sigmoid { .. } | Link::Step, 1) => TaskKind::Binary,
+        (Link::Softmax | Link::Sigmoid { .. }, _) => TaskKind::Multiclass,
+        _ => TaskKind::Regression,
     }
 }
 

@@ -24,7 +24,7 @@ mod tree;
 use crate::features::contract::Term;
 use crate::model::forest::{Ensemble, Finish, Precision, Sum};
 
-use super::{ImportError, Source, chosen};
+use super::{ImportError, Source, chosen, sniff};
 use header::Header;
 use section::Lines;
 
@@ -72,16 +72,10 @@ pub(super) fn read(source: Source<'_>) -> Result<Ensemble, ImportError> {
     })
 }
 
-/// Tells what was given in place of a model, for the mistakes people make.
+/// Refuses what is no model of this format, and says what it is if people give it by mistake.
 fn sniff(bytes: &[u8]) -> Result<(), ImportError> {
-    let trimmed = bytes.trim_ascii_start();
-    let found = if trimmed.is_empty() {
-        "the file is empty".to_owned()
-    } else if bytes.starts_with(b"\xef\xbb\xbf") {
-        "it begins with a byte order mark".to_owned()
-    } else if bytes.starts_with(b"\x1f\x8b") {
-        "it is compressed with gzip".to_owned()
-    } else if trimmed.starts_with(b"{") {
+    sniff::check(bytes, "a LightGBM model")?;
+    let found = if bytes.trim_ascii_start().starts_with(b"{") {
         "it is JSON, as `dump_model` writes; use `save_model`".to_owned()
     } else {
         let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();

@@ -18,7 +18,7 @@ use crate::model::forest::{Ensemble, Finish, Precision, Sum};
 use crate::model::linear::Linear;
 use crate::model::manifest::Iterations;
 
-use super::{Facts, ImportError, Parsed, Source, chosen};
+use super::{ImportError, Parsed, Source, chosen};
 use document::{BoosterModel, Document, Learner, Nodes, Single, Whole};
 use objective::Objective;
 use tree::{SET_WORDS_MAX, Whereabouts};
@@ -47,14 +47,15 @@ pub(super) fn read(source: Source<'_>) -> Result<Parsed, ImportError> {
     }
 }
 
-/// What the file says of its columns and iterations.
-pub(super) fn facts(bytes: &[u8]) -> Result<Facts, ImportError> {
+/// The iterations up to the best one of early stopping, and all, if the file tells.
+pub(super) fn best(bytes: &[u8]) -> Result<Option<(usize, usize)>, ImportError> {
     let document = text::document(bytes)?;
-    let encodings = &model(&document)?.cats.enc;
-    Ok(Facts {
-        columns: columns::columns(&document.learner, encodings)?,
-        best_iteration: document.learner.attributes.best_iteration.map(|best| best.0),
-    })
+    let (learner, model) = (&document.learner, model(&document)?);
+    let (Some(trees), Some(best)) = (&model.trees, learner.attributes.best_iteration) else {
+        return Ok(None);
+    };
+    let starts = Forest { learner, model, trees }.starts(outputs(learner))?;
+    Ok(Some((best.0.saturating_add(1), starts.len() - 1)))
 }
 
 fn model(document: &Document) -> Result<&BoosterModel, ImportError> {

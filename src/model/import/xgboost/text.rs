@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::features::decode::is_deeper;
-use crate::model::import::ImportError;
+use crate::model::import::{ImportError, json, sniff};
 
 use super::document::Document;
 use super::ubjson::{DEPTH_MAX, Reader};
@@ -23,14 +23,9 @@ fn is_ubjson(bytes: &[u8]) -> bool {
 
 /// Tells what was given in place of a model, for the mistakes people make.
 fn sniff(bytes: &[u8]) -> Result<(), ImportError> {
+    sniff::check(bytes, "an XGBoost model in JSON or UBJSON")?;
     let found = match bytes.trim_ascii_start() {
-        [] => "the file is empty",
         [b'{' | b'[', ..] => return Ok(()),
-        [0xef, 0xbb, 0xbf, ..] => "it begins with a byte order mark",
-        [0x1f, 0x8b, ..] => "it is compressed with gzip",
-        [0x80, ..] => {
-            "it is a Python pickle; use `save_model` with a name that ends in .json or .ubj"
-        }
         [b'b', b'i', b'n', b'f', ..] => {
             "it is XGBoost's old binary format; load it there and use `save_model` with a name that \
              ends in .json or .ubj"
@@ -49,21 +44,13 @@ fn json(bytes: &[u8]) -> Result<Document, ImportError> {
         return Err(ImportError::new(format!("values nest deeper than {DEPTH_MAX}")));
     }
     // Is it JSON at all? Before anything is said of what it holds.
-    let syntax = serde_json::from_str::<IgnoredAny>(&text);
-    syntax.map_err(|error| ImportError::new(syntax_fault(&error)))?;
+    json::read::<IgnoredAny>(text.as_bytes())?;
     if text.trim_start().starts_with('[') {
         let what = "an object with `learner` expected, found an array, as `dump_model` writes; use \
                     `save_model`";
         return Err(ImportError::new(what));
     }
-    let mut json = serde_json::Deserializer::from_str(&text);
-    serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| ImportError::new(format!("`{}`: {}", error.path(), error.inner())))
-}
-
-fn syntax_fault(error: &serde_json::Error) -> String {
-    let what = if error.is_eof() { "truncated" } else { "not JSON" };
-    format!("{what}: {error}")
+    json::read(text.as_bytes())
 }
 
 /// XGBoost writes `NaN` where a node has no threshold, which JSON has no word for: it becomes
