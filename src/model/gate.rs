@@ -96,7 +96,9 @@ impl Refusal {
 pub struct Admitted {
     pub version: Version,
     pub manifest: Manifest,
-    /// The largest difference of a golden row's output to the recorded one.
+    /// The largest difference of a golden row's output to the recorded one, as [`Golden`] counts it.
+    ///
+    /// [`Golden`]: super::manifest::Golden
     pub golden_difference: f64,
     pub golden_rows: usize,
     pub seconds: f64,
@@ -254,7 +256,7 @@ pub fn golden(version: &Version, rows: &[GoldenRow], tolerance: f64) -> Result<f
             return Err(Refusal::new(Check::Golden, message));
         }
         for (found, recorded) in outputs.iter().zip(&row.output) {
-            let difference = (found - recorded).abs();
+            let difference = (found - recorded).abs() / recorded.abs().max(1.0);
             // A row recorded as NaN is refused too.
             if difference > tolerance || difference.is_nan() {
                 let message = format!(

@@ -10,8 +10,11 @@ mod damage;
 mod json;
 mod lightgbm;
 pub mod linear;
+mod recognise;
 mod sniff;
 mod xgboost;
+
+pub use recognise::recognise;
 
 use std::fmt;
 use std::ops::Range;
