@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use crate::batch::Batch;
 use crate::config::Output;
 use crate::features::decode::Span;
+use crate::model::largest;
 use crate::model::manifest::TaskKind;
 use crate::model::version::Version;
 use crate::outbox::{Keeps, Outbox};
@@ -31,9 +32,10 @@ pub struct Prediction<'a> {
     /// number), else topic-partition-offset.
     #[schemars(with = "TextOrNumber")]
     pub id: Id<'a>,
-    /// The class number of a classifier, else the model's value.
-    #[schemars(with = "f64")]
-    pub prediction: Outcome,
+    /// The class number of a classifier, else the model's value; a list if the model has several
+    /// outputs that are no classes.
+    #[schemars(with = "NumberOrNumbers")]
+    pub prediction: Outcome<'a>,
     /// The name of the class, where the bundle has names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<&'a str>,
@@ -75,6 +77,15 @@ enum TextOrNumber {
     Number(f64),
 }
 
+/// As the schema has it.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes `Outcome` in the schema")]
+enum NumberOrNumbers {
+    Number(f64),
+    Numbers(Vec<f64>),
+}
+
 /// `id`: the event's own text or number, copied, or the event's place.
 #[derive(Debug)]
 pub enum Id<'a> {
@@ -93,12 +104,13 @@ impl Serialize for Id<'_> {
     }
 }
 
-/// `prediction`: a class number or a value.
+/// `prediction`: a class number, a value, or a value an output.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Outcome {
+pub enum Outcome<'a> {
     Class(usize),
     Value(f64),
+    Values(&'a [f64]),
 }
 
 /// `probabilities`, by label.
@@ -339,26 +351,14 @@ fn length_of_headers<'a>(headers: impl Iterator<Item = Header<'a>>) -> usize {
 }
 
 /// What the model says of one event, and the name of the class it means.
-fn outcome<'a>(version: &'a Version, outputs: &[f64]) -> (Outcome, Option<&'a str>) {
-    let class = match version.task.kind {
-        TaskKind::Binary => usize::from(outputs[0] >= version.task.threshold.unwrap_or(0.5)),
-        TaskKind::Multiclass => largest(outputs),
-        TaskKind::Regression | TaskKind::Ranking | TaskKind::Anomaly => {
-            return (Outcome::Value(outputs[0]), None);
-        }
+fn outcome<'a>(version: &'a Version, outputs: &'a [f64]) -> (Outcome<'a>, Option<&'a str>) {
+    let class = match (version.task.kind, outputs) {
+        (TaskKind::Binary, _) => usize::from(outputs[0] >= version.task.threshold.unwrap_or(0.5)),
+        (TaskKind::Multiclass, _) => largest(outputs),
+        (_, [value]) => return (Outcome::Value(*value), None),
+        (_, values) => return (Outcome::Values(values), None),
     };
     (Outcome::Class(class), version.task.labels.get(class).map(String::as_str))
-}
-
-/// The first of the largest, as `numpy.argmax` has it.
-fn largest(outputs: &[f64]) -> usize {
-    let mut best = 0;
-    for (class, output) in outputs.iter().enumerate() {
-        if *output > outputs[best] {
-            best = class;
-        }
-    }
-    best
 }
 
 fn write(arena: &mut Vec<u8>, prediction: &Prediction<'_>) {

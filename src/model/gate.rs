@@ -10,11 +10,11 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Model;
 use super::bundle::{Bundle, BundleError};
 use super::import::{Source, import};
 use super::manifest::{GoldenRow, Manifest, TaskKind};
 use super::version::Version;
+use super::{Model, largest};
 use crate::features::contract::{Feature, Kind};
 use crate::features::decode::{Decoder, Limits};
 use crate::model::columns::{Column, ColumnKind};
@@ -221,7 +221,8 @@ fn outputs_agree(engine: &Model, manifest: &Manifest) -> Result<(), Refusal> {
     let (fits, classes) = match manifest.task.kind {
         TaskKind::Multiclass => (outputs > 1, outputs),
         TaskKind::Binary => (outputs == 1, 2),
-        TaskKind::Regression | TaskKind::Ranking | TaskKind::Anomaly => (outputs == 1, 0),
+        TaskKind::Regression => (true, 0),
+        TaskKind::Ranking | TaskKind::Anomaly => (outputs == 1, 0),
     };
     if !fits {
         let message = format!("a {:?} model has {outputs} outputs a row", manifest.task.kind);
@@ -250,12 +251,13 @@ pub fn golden(version: &Version, rows: &[GoldenRow], tolerance: f64) -> Result<f
         let outputs = scores.outputs(index).map_err(|reject| {
             Refusal::new(Check::Golden, format!("row {line} is rejected: {reject}"))
         })?;
-        if outputs.len() != row.output.len() {
+        let recorded = comparable(&row.output, outputs, version.task.kind);
+        if outputs.len() != recorded.len() {
             let message =
-                format!("row {line} has {} outputs, the model {}", row.output.len(), outputs.len());
+                format!("row {line} has {} outputs, the model {}", recorded.len(), outputs.len());
             return Err(Refusal::new(Check::Golden, message));
         }
-        for (found, recorded) in outputs.iter().zip(&row.output) {
+        for (found, recorded) in outputs.iter().zip(recorded.iter()) {
             let difference = (found - recorded).abs() / recorded.abs().max(1.0);
             // A row recorded as NaN is refused too.
             if difference > tolerance || difference.is_nan() {
@@ -268,6 +270,18 @@ pub fn golden(version: &Version, rows: &[GoldenRow], tolerance: f64) -> Result<f
         }
     }
     Ok(largest)
+}
+
+/// What was recorded, in the shape of the model's outputs: libraries have more than one way to say
+/// the same.
+fn comparable<'a>(recorded: &'a [f64], outputs: &'a [f64], kind: TaskKind) -> &'a [f64] {
+    match (kind, recorded) {
+        // `predict_proba`: a probability for each of the two classes.
+        (TaskKind::Binary, [_, second]) => std::slice::from_ref(second),
+        // `predict`: the class alone (XGBoost's multi:softmax knows no other).
+        (TaskKind::Multiclass, [class]) if *class == largest(outputs) as f64 => outputs,
+        _ => recorded,
+    }
 }
 
 /// Scores full tiles, so that the first live batch finds the model's memory mapped and in cache.

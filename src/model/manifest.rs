@@ -140,7 +140,8 @@ pub struct GoldenRow {
     /// An event as production publishes it.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub event: Box<serde_json::value::RawValue>,
-    /// What the training library predicts: `[p]` of class 1, `[y]`, or one probability a class.
+    /// What the training library predicts: `[p]` of class 1 or `[1 - p, p]`, `[y]`, one probability
+    /// a class, or the number of the class alone.
     pub output: Vec<f64>,
 }
 

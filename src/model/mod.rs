@@ -80,3 +80,14 @@ impl Model {
         }
     }
 }
+
+/// The class of the largest output, the first of equal ones, as `numpy.argmax` has it.
+pub fn largest(outputs: &[f64]) -> usize {
+    let mut best = 0;
+    for (class, output) in outputs.iter().enumerate() {
+        if *output > outputs[best] {
+            best = class;
+        }
+    }
+    best
+}

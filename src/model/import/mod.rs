@@ -81,12 +81,14 @@ pub fn facts(format: Format, bytes: &[u8]) -> Result<Facts, ImportError> {
         Parsed::Linear(linear) => (linear.columns().to_vec(), linear.outputs(), linear.link()),
     };
     let best = if format == Format::Xgboost { xgboost::best(bytes)? } else { None };
-    Ok(Facts { columns, kind: kind(link, outputs), best })
+    Ok(Facts { columns, kind: kind(format, link, outputs), best })
 }
 
-fn kind(link: Link, outputs: usize) -> TaskKind {
+fn kind(format: Format, link: Link, outputs: usize) -> TaskKind {
     match (link, outputs) {
         (Link::Sigmoid { .. } | Link::Step, 1) => TaskKind::Binary,
+        // Several labels, of which any number may be true.
+        (Link::Sigmoid { .. }, _) if format == Format::Xgboost => TaskKind::Regression,
         (Link::Softmax | Link::Sigmoid { .. }, _) => TaskKind::Multiclass,
         _ => TaskKind::Regression,
     }

@@ -16,7 +16,7 @@ use crate::model::columns::{Column, ColumnKind};
 use crate::model::forest::tree::{CategorySet, Side};
 use crate::model::import::ImportError;
 
-use super::file::{CategoricalFeature, FeaturesInfo, HashedString, NanValueTreatment};
+use super::file::{CategoricalFeature, FeaturesInfo, HashedString, Name, NanValueTreatment};
 
 /// What the model reads.
 #[derive(Debug)]
@@ -52,22 +52,18 @@ impl Features {
         let flat = flat_order(info)?;
         let strings = info.cat_features_hash.as_deref().unwrap_or_default();
         let mut columns = vec![None; flat.len()];
-        let mut place = |index, name: &Option<String>, kind| {
-            let column = flat[&index];
-            let (name, named) = match name {
-                Some(name) => (name.clone(), true),
-                None => (index.to_string(), false),
-            };
-            columns[column] = Some(Column { name, named, kind });
+        let mut place = |index: usize, name: &Name, kind| {
+            let (column, number) = (flat[&index], index.to_string());
+            let name = name.get().unwrap_or(&number).to_owned();
+            columns[column] = Some(Column { named: name != number, name, kind });
             column
         };
         let mut floats = HashMap::new();
         for feature in &info.float_features {
-            let column =
-                place(feature.flat_feature_index, &feature.feature_name, ColumnKind::Number);
+            let column = place(feature.flat_feature_index, &feature.name, ColumnKind::Number);
             let missing = match feature.nan_value_treatment {
-                NanValueTreatment::Compared | NanValueTreatment::False => Side::Left,
-                NanValueTreatment::True => Side::Right,
+                NanValueTreatment::Compared | NanValueTreatment::No => Side::Left,
+                NanValueTreatment::Yes => Side::Right,
             };
             if floats.insert(feature.feature_index, Float { column, missing }).is_some() {
                 return Err(twice("float_features", feature.feature_index));
@@ -76,7 +72,7 @@ impl Features {
         let mut categories = HashMap::new();
         for feature in &info.categorical_features {
             let kind = ColumnKind::Terms(terms(feature, strings));
-            let column = place(feature.flat_feature_index, &feature.feature_name, kind);
+            let column = place(feature.flat_feature_index, &feature.name, kind);
             let known = Categories::new(feature, column, contract)?;
             if categories.insert(feature.feature_index, known).is_some() {
                 return Err(twice("categorical_features", feature.feature_index));
@@ -184,8 +180,8 @@ fn hashes(told: &Feature, column: usize, values: &HashSet<i32>) -> Result<Vec<i3
     }
     let count = values.len();
     let what = format!(
-        "none of the vocabulary of `{name}` (column {column}) is one of the {count} categories that \
-         the model asks for: these are other categories than those it was trained with"
+        "none of the vocabulary of `{name}` (column {column}) is one of the {count} categories \
+         that the model asks for: these are other categories than those it was trained with"
     );
     Err(ImportError::new(what))
 }

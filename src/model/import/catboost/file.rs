@@ -57,8 +57,24 @@ pub struct FloatFeature {
     pub feature_index: usize,
     /// Its number among all features: the order of columns.
     pub flat_feature_index: usize,
-    pub feature_name: Option<String>,
+    #[serde(flatten)]
+    pub name: Name,
     pub nan_value_treatment: NanValueTreatment,
+}
+
+/// The name that the training data had, or failing that the number among all features as text.
+#[derive(Debug, Deserialize)]
+pub struct Name {
+    /// Absent where the model was saved without its training data (`pool`).
+    feature_name: Option<String>,
+    feature_id: Option<String>,
+}
+
+impl Name {
+    pub fn get(&self) -> Option<&str> {
+        let names = [&self.feature_name, &self.feature_id];
+        names.into_iter().flatten().map(String::as_str).find(|name| !name.is_empty())
+    }
 }
 
 /// What a split says of NaN.
@@ -68,9 +84,9 @@ pub enum NanValueTreatment {
     #[serde(rename = "AsIs")]
     Compared,
     #[serde(rename = "AsFalse")]
-    False,
+    No,
     #[serde(rename = "AsTrue")]
-    True,
+    Yes,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,7 +95,8 @@ pub struct CategoricalFeature {
     pub feature_index: usize,
     /// Its number among all features: the order of columns.
     pub flat_feature_index: usize,
-    pub feature_name: Option<String>,
+    #[serde(flatten)]
+    pub name: Name,
     /// Hashes that one-hot splits ask for.
     #[serde(default)]
     pub values: Vec<i32>,

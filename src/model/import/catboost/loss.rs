@@ -58,7 +58,7 @@ const SIGMOID: Link = Link::Sigmoid { scale: 1.0 };
 pub fn link(info: &ModelInfo, outputs: usize) -> Result<Link, ImportError> {
     let Some(params) = &info.params else {
         let what = "`model_info` has no `params`: what a prediction means is in its \
-                    `loss_function`, so save a model that was trained, not one that was put together";
+                    `loss_function`, so save a model as it was trained, not one put together";
         return Err(ImportError::new(what));
     };
     let loss = &params.loss_function.name;

@@ -106,6 +106,22 @@ fn the_strings_that_splits_ask_for_are_proposed() {
 }
 
 #[test]
+fn a_column_has_its_name_of_training_or_its_number() {
+    let mut model = model();
+    let named = |model: &Value| {
+        let columns = facts(Format::Catboost, model.to_string().as_bytes()).unwrap().columns;
+        columns.into_iter().map(|column| (column.name, column.named)).collect::<Vec<_>>()
+    };
+    let pair = |name: &str, named| (name.to_owned(), named);
+    model["features_info"]["float_features"][0]["feature_name"] = Value::Null;
+    assert_eq!(named(&model), [pair("colour", true), pair("4", false)]);
+    model["features_info"]["float_features"][0]["feature_id"] = json!("4");
+    assert_eq!(named(&model), [pair("colour", true), pair("4", false)]);
+    model["features_info"]["float_features"][0]["feature_id"] = json!("x");
+    assert_eq!(named(&model), [pair("colour", true), pair("x", true)]);
+}
+
+#[test]
 fn a_vocabulary_of_something_else_is_refused() {
     for (terms, wanted) in [
         (vec![text("cat"), text("dog")], "none of the vocabulary of `colour`"),
