@@ -1,10 +1,12 @@
-//! `foretell model inspect`: what a bundle holds, and whether it passes the gate.
+//! `foretell model inspect`: what a bundle holds, what its model is made of and costs here, and
+//! whether it passes the gate.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use comfy_table::{Table, presets};
 
+use super::anatomy::Anatomy;
 use super::failure::Failure;
 use crate::app;
 use crate::features::contract::{Feature, Kind};
@@ -12,7 +14,7 @@ use crate::model::bundle::Bundle;
 use crate::model::gate::{self, Expected};
 use crate::model::manifest::Manifest;
 
-/// Show what a bundle holds, and whether it passes the gate
+/// Show what a bundle and its model hold, and whether it passes the gate
 #[derive(Debug, Args)]
 pub struct Inspect {
     /// Folder of the bundle
@@ -32,14 +34,20 @@ impl Inspect {
         if self.json {
             let golden = judged.as_ref().ok().map(|admitted| admitted.golden_difference);
             let refusal = judged.as_ref().err().map(ToString::to_string);
+            let anatomy = Anatomy::of(&bundle).ok().map(|anatomy| anatomy.json());
             let told = serde_json::json!({
-                "digest": bundle.digest, "manifest": bundle.manifest, "golden_difference": golden,
-                "refusal": refusal,
+                "digest": bundle.digest, "manifest": bundle.manifest, "model": anatomy,
+                "golden_difference": golden, "refusal": refusal,
             });
             println!("{told:#}");
         } else {
-            println!("{}", facts(&bundle));
+            // What cannot be read has none; the gate says why.
+            let anatomy = Anatomy::of(&bundle).ok();
+            println!("{}\n", facts(&bundle, anatomy.as_ref()));
             println!("{}", features(&bundle.manifest.features));
+            if let Some(uses) = anatomy.as_ref().and_then(Anatomy::uses) {
+                println!("\n{uses}");
+            }
         }
         let admitted = judged?;
         eprintln!(
@@ -52,7 +60,7 @@ impl Inspect {
     }
 }
 
-fn facts(bundle: &Bundle) -> Table {
+fn facts(bundle: &Bundle, anatomy: Option<&Anatomy>) -> Table {
     let Manifest { model, version, created, artifact, task, training, .. } = &bundle.manifest;
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -61,13 +69,18 @@ fn facts(bundle: &Bundle) -> Table {
     };
     row("model", format!("{model} version {version}, created {created}"));
     row("digest", bundle.digest.clone());
-    row("artifact", format!("{:?}, {} bytes", artifact.format, artifact.bytes).to_lowercase());
+    let iterations =
+        artifact.iterations.map(|part| format!(", iterations {}..{}", part.from, part.to));
+    let iterations = iterations.unwrap_or_default();
+    let artifact = format!("{:?}, {} bytes{iterations}", artifact.format, artifact.bytes);
+    row("artifact", artifact.to_lowercase());
     let threshold = task.threshold.map(|threshold| format!(", threshold {threshold}"));
-    let labels = task.labels.join(", ");
-    row(
-        "task",
-        format!("{:?} [{labels}]{}", task.kind, threshold.unwrap_or_default()).to_lowercase(),
-    );
+    let labels = (!task.labels.is_empty()).then(|| format!(" [{}]", task.labels.join(", ")));
+    let kind = format!("{:?}", task.kind).to_lowercase();
+    row("task", kind + &labels.unwrap_or_default() + &threshold.unwrap_or_default());
+    for (name, value) in anatomy.map(Anatomy::facts).unwrap_or_default() {
+        row(name, value);
+    }
     if let Some(training) = training {
         let window =
             training.window.as_ref().map(|window| format!(", {} to {}", window.from, window.to));
@@ -81,7 +94,7 @@ fn facts(bundle: &Bundle) -> Table {
 
 fn features(features: &[Feature]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     table.set_header(["feature", "path", "kind", "absent"]);
     for feature in features {
         let kind = match &feature.kind {

@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, talk to stderr. Exit codes are those of sysexits; see [`failure`].
 
+mod anatomy;
 mod announce;
 mod check;
 mod demo;

@@ -111,6 +111,20 @@ impl Bins {
         self.columns
     }
 
+    /// Memory taken.
+    pub fn bytes(&self) -> usize {
+        let ladders = self.ladders.iter().map(|ladder| {
+            size_of_val(ladder) + size_of_val(ladder.thresholds.as_slice()) + ladder.search.bytes()
+        });
+        let vocabularies = self.vocabularies.iter().map(|vocabulary| {
+            let sets = vocabulary.sets.iter().map(|lefts| size_of_val(lefts.set.words()));
+            size_of_val(vocabulary)
+                + vocabulary.tables.iter().map(Vec::len).sum::<usize>()
+                + sets.sum::<usize>()
+        });
+        ladders.sum::<usize>() + vocabularies.sum::<usize>()
+    }
+
     /// What `split`, one of those these bins were made of, asks.
     pub fn cut(&self, split: &Split) -> Cut {
         let input = Input::of(split);

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod agreement;
 pub mod bins;
+pub mod census;
 pub mod inputs;
 pub mod link;
 pub mod nodes;
@@ -133,6 +134,17 @@ impl Forest {
 
     pub fn outputs(&self) -> usize {
         self.sum.start.len()
+    }
+
+    /// How many trees are evaluated as bit-planes where there are rows enough; the others are
+    /// walked down.
+    pub fn planes(&self) -> usize {
+        self.places.iter().flatten().count()
+    }
+
+    /// Memory that both forms of the trees take.
+    pub fn bytes(&self) -> usize {
+        self.nodes.bytes() + self.planes.bytes()
     }
 
     /// As [`Model::predict`](crate::model::Model::predict).

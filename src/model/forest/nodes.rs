@@ -90,6 +90,18 @@ impl Nodes {
         all
     }
 
+    /// Memory taken.
+    pub fn bytes(&self) -> usize {
+        let linear = self.linear.iter().map(|leaf| size_of_val(leaf.terms.as_slice()));
+        size_of_val(self.nodes.as_slice())
+            + size_of_val(self.roots.as_slice())
+            + size_of_val(self.sets.as_slice())
+            + size_of_val(self.words.as_slice())
+            + size_of_val(self.vectors.as_slice())
+            + size_of_val(self.linear.as_slice())
+            + linear.sum::<usize>()
+    }
+
     /// Appends a tree level by level: what is walked first stands together.
     fn push(&mut self, tree: &Tree, inputs: &Inputs) {
         let root = self.nodes.len();

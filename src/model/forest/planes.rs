@@ -83,6 +83,16 @@ impl Planes {
         Some(all)
     }
 
+    /// Memory taken.
+    pub fn bytes(&self) -> usize {
+        self.bins.bytes()
+            + size_of_val(self.trees.as_slice())
+            + size_of_val(self.planes.as_slice())
+            + size_of_val(self.compares.as_slice())
+            + size_of_val(self.lookups.as_slice())
+            + size_of_val(self.leaves.as_slice())
+    }
+
     pub fn bins(&self) -> &Bins {
         &self.bins
     }

@@ -46,6 +46,11 @@ impl Search {
         search
     }
 
+    /// Memory taken.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.thresholds.as_slice()) + size_of_val(self.starts.as_slice())
+    }
+
     /// Says how many thresholds the fullest bucket holds.
     fn fill_starts(&mut self, thresholds: &[f64]) -> usize {
         let mut counts = vec![0; self.starts.len()];
