@@ -1,6 +1,9 @@
 //! Models written by the real libraries, scored here and compared with what those libraries
 //! predicted. `tests/conformance/README.md` describes the cases.
 
+#[cfg(feature = "onnx")]
+mod onnx;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -46,7 +49,16 @@ impl Case {
     fn read(folder: &Path, format: Format) -> Self {
         let case = json(folder.join("case.json"));
         let bytes = fs::read(folder.join(case["model_file"].as_str().unwrap())).unwrap();
-        let contract = propose(&good(columns(format, &bytes), folder));
+        let columns = good(columns(format, &bytes), folder);
+        let mut contract = propose(&columns);
+        // Names that the model file does not have are the user's to give.
+        let told = case["features"].as_array().unwrap();
+        for ((feature, column), told) in contract.iter_mut().zip(&columns).zip(told) {
+            if !column.named {
+                feature.name = told["name"].as_str().unwrap().to_owned();
+                feature.path = format!("/{}", feature.name);
+            }
+        }
         let iterations = iterations(&case["predict_params"]);
         let source = Source { format, bytes: &bytes, iterations, features: &contract };
         let mut models = vec![good(import(source), folder)];
@@ -127,14 +139,15 @@ fn check(case: &Case, model: &Model, name: &str) {
     }
 }
 
-#[test]
-fn a_malformed_lightgbm_file_is_refused_and_the_message_says_why() {
+/// Says which of the malformed files of a format load, or are refused without the words that tell
+/// a user what is wrong.
+fn faults_of_refusals(prefix: &str, format: Format) -> Vec<String> {
     let mut faults = Vec::new();
-    for folder in folders("malformed", "lightgbm-") {
+    for folder in folders("malformed", prefix) {
         let case = json(folder.join("case.json"));
         let bytes = fs::read(folder.join(case["model_file"].as_str().unwrap())).unwrap();
         let name = folder.file_name().unwrap().display().to_string();
-        match import(Source::new(Format::Lightgbm, &bytes)) {
+        match import(Source::new(format, &bytes)) {
             Ok(_) => faults.push(format!("{name}: loads")),
             Err(error) => {
                 let message = error.to_string();
@@ -148,5 +161,11 @@ fn a_malformed_lightgbm_file_is_refused_and_the_message_says_why() {
             }
         }
     }
+    faults
+}
+
+#[test]
+fn a_malformed_lightgbm_file_is_refused_and_the_message_says_why() {
+    let faults = faults_of_refusals("lightgbm-", Format::Lightgbm);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -71,6 +71,8 @@ pub struct Iterations {
 pub enum Format {
     /// LightGBM's text format, `Booster.save_model`.
     Lightgbm,
+    /// ONNX, as skl2onnx, onnxmltools, PyTorch and others export to.
+    Onnx,
 }
 
 /// What the model's output means.

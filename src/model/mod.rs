@@ -6,6 +6,8 @@ pub mod forest;
 pub mod gate;
 pub mod import;
 pub mod manifest;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod version;
 
 #[cfg(test)]
@@ -20,6 +22,9 @@ use forest::Forest;
 #[derive(Debug)]
 pub enum Model {
     Forest(Forest),
+    /// Run by Microsoft's runtime.
+    #[cfg(feature = "onnx")]
+    Onnx(Box<onnx::Onnx>),
 }
 
 /// A worker's buffers. They grow to what the largest model needs and are then reused, so that
@@ -27,6 +32,8 @@ pub enum Model {
 #[derive(Debug, Default)]
 pub struct Scratch {
     forest: forest::Scratch,
+    #[cfg(feature = "onnx")]
+    onnx: onnx::Scratch,
 }
 
 impl Model {
@@ -34,6 +41,8 @@ impl Model {
     pub fn columns(&self) -> &[Column] {
         match self {
             Self::Forest(forest) => forest.columns(),
+            #[cfg(feature = "onnx")]
+            Self::Onnx(model) => model.columns(),
         }
     }
 
@@ -41,6 +50,8 @@ impl Model {
     pub fn outputs(&self) -> usize {
         match self {
             Self::Forest(forest) => forest.outputs(),
+            #[cfg(feature = "onnx")]
+            Self::Onnx(model) => model.outputs(),
         }
     }
 
@@ -56,6 +67,8 @@ impl Model {
     ) {
         match self {
             Self::Forest(forest) => forest.predict(x, &mut scratch.forest, out),
+            #[cfg(feature = "onnx")]
+            Self::Onnx(model) => model.predict(x, &mut scratch.onnx, out),
         }
     }
 
@@ -69,6 +82,9 @@ impl Model {
     ) {
         match self {
             Self::Forest(forest) => forest.predict_raw(x, &mut scratch.forest, out),
+            // The graph does both: there is nothing before its outputs.
+            #[cfg(feature = "onnx")]
+            Self::Onnx(model) => model.predict(x, &mut scratch.onnx, out),
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::model::Model;
 use crate::model::columns::Column;
 use crate::model::forest::{Ensemble, Forest};
 use crate::model::manifest::{Format, Iterations};
+#[cfg(feature = "onnx")]
+use crate::model::onnx::{self, Onnx};
 
 /// A model file, and what it is read by.
 #[derive(Debug, Clone, Copy)]
@@ -30,13 +32,20 @@ pub struct Source<'a> {
 
 /// Reads a model file.
 pub fn import(source: Source<'_>) -> Result<Model, ImportError> {
-    Ok(Model::Forest(Forest::new(ensemble(source)?)))
+    match source.format {
+        Format::Lightgbm => Ok(Model::Forest(Forest::new(ensemble(source)?))),
+        #[cfg(feature = "onnx")]
+        Format::Onnx => Ok(Model::Onnx(Box::new(Onnx::import(source)?))),
+        #[cfg(not(feature = "onnx"))]
+        Format::Onnx => Err(without_onnx()),
+    }
 }
 
 /// The trees of a model file, before the engine's forms are made of them.
 pub(super) fn ensemble(source: Source<'_>) -> Result<Ensemble, ImportError> {
     match source.format {
         Format::Lightgbm => lightgbm::read(source),
+        Format::Onnx => Err(ImportError::new("an ONNX model is no ensemble of trees")),
     }
 }
 
@@ -44,7 +53,16 @@ pub(super) fn ensemble(source: Source<'_>) -> Result<Ensemble, ImportError> {
 pub fn columns(format: Format, bytes: &[u8]) -> Result<Vec<Column>, ImportError> {
     match format {
         Format::Lightgbm => Ok(lightgbm::read(Source::new(format, bytes))?.columns),
+        #[cfg(feature = "onnx")]
+        Format::Onnx => onnx::columns(bytes),
+        #[cfg(not(feature = "onnx"))]
+        Format::Onnx => Err(without_onnx()),
     }
+}
+
+#[cfg(not(feature = "onnx"))]
+fn without_onnx() -> ImportError {
+    ImportError::new("this foretell was built without the feature `onnx`")
 }
 
 impl<'a> Source<'a> {
@@ -82,7 +100,7 @@ struct Place {
 }
 
 impl ImportError {
-    fn new(what: impl Into<String>) -> Self {
+    pub(in crate::model) fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), place: Place::default() }
     }
 
