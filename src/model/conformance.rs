@@ -169,3 +169,11 @@ fn a_malformed_lightgbm_file_is_refused_and_the_message_says_why() {
     let faults = faults_of_refusals("lightgbm-", Format::Lightgbm);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+#[cfg(not(feature = "onnx"))]
+#[test]
+fn an_onnx_model_is_refused_by_a_program_without_the_feature() {
+    let told = "this foretell was built without the feature `onnx`";
+    assert_eq!(import(Source::new(Format::Onnx, &[])).unwrap_err().to_string(), told);
+    assert_eq!(columns(Format::Onnx, &[]).unwrap_err().to_string(), told);
+}

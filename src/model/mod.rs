@@ -20,11 +20,12 @@ use forest::Forest;
 
 /// A model of any kind, ready to score.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one a version, and it is not moved about")]
 pub enum Model {
     Forest(Forest),
     /// Run by Microsoft's runtime.
     #[cfg(feature = "onnx")]
-    Onnx(Box<onnx::Onnx>),
+    Onnx(onnx::Onnx),
 }
 
 /// A worker's buffers. They grow to what the largest model needs and are then reused, so that

@@ -35,7 +35,7 @@ pub fn import(source: Source<'_>) -> Result<Model, ImportError> {
     match source.format {
         Format::Lightgbm => Ok(Model::Forest(Forest::new(ensemble(source)?))),
         #[cfg(feature = "onnx")]
-        Format::Onnx => Ok(Model::Onnx(Box::new(Onnx::import(source)?))),
+        Format::Onnx => Ok(Model::Onnx(Onnx::import(source)?)),
         #[cfg(not(feature = "onnx"))]
         Format::Onnx => Err(without_onnx()),
     }

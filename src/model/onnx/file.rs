@@ -18,14 +18,19 @@ pub struct File {
 pub fn read(bytes: &[u8]) -> Result<File, ImportError> {
     is_something_else(bytes)?;
     let unreadable = |error| ImportError::new(format!("no ONNX file, or a truncated one: {error}"));
-    let bytes = zipmap::undo(bytes).map_err(unreadable)?;
-    let Model { graph, functions } = Model::decode(bytes.as_slice()).map_err(unreadable)?;
-    let graph = graph.ok_or_else(|| ImportError::new("the ONNX file has no graph"))?;
+    let without_graph = || ImportError::new("the ONNX file has no graph");
+    let Model { graph, functions } = Model::decode(bytes).map_err(unreadable)?;
+    let mut graph = graph.ok_or_else(without_graph)?;
+    let undone = zipmap::undo(bytes, &graph).map_err(unreadable)?;
+    if let Some(bytes) = &undone {
+        graph =
+            Model::decode(bytes.as_slice()).map_err(unreadable)?.graph.ok_or_else(without_graph)?;
+    }
     tensors::check(&graph)?;
     functions.iter().try_for_each(|function| tensors::check_nodes(&function.nodes))?;
     wiring::check(&graph)?;
     super::trees::check(&graph)?;
-    Ok(File { bytes, graph })
+    Ok(File { bytes: undone.unwrap_or_else(|| bytes.to_vec()), graph })
 }
 
 /// What people hand over by mistake.

@@ -67,7 +67,7 @@ fn candidates() -> Vec<PathBuf> {
     let program = env::current_exe().ok();
     let beside = program.as_deref().and_then(|path| path.parent()?.parent());
     let beside = beside.map(|prefix| prefix.join("lib/libonnxruntime.so"));
-    // Where `tests/setup.sh test` puts it.
+    // Where `tests/onnxruntime.sh fetch` puts it.
     let cache = set("FORETELL_CACHE").map(PathBuf::from).or_else(|| {
         let home = || set("HOME").map(|home| PathBuf::from(home).join(".cache"));
         Some(set("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?.join("foretell"))
@@ -82,6 +82,12 @@ fn candidates() -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_that_is_tested_is_the_one_that_is_fetched() {
+        let fetched = include_str!("../../../tests/onnxruntime.txt");
+        assert!(fetched.contains(&format!("onnxruntime=={TESTED} ")), "{fetched}");
+    }
 
     #[test]
     fn a_library_that_is_missing_or_none_is_refused_with_what_was_tried_and_a_hint() {

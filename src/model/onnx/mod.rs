@@ -6,6 +6,8 @@
 //!
 //! Numbers of the matrix are f64; most models take f32 and give f32.
 
+#[cfg(test)]
+mod damage;
 mod element;
 mod feed;
 mod file;

@@ -15,7 +15,8 @@ use ort::value::{DynValue, TensorElementType};
 /// A session runs one batch at a time, so that workers with one in common would wait for each other.
 /// They are kept here and not in a worker's scratch because they go away with their model: a worker
 /// keeps its scratch over all the versions that it serves. The lock is held to take a session and to
-/// put it back, twice a batch. Each session has its own copy of the weights.
+/// put it back, twice a batch. Each session has its own copy of the weights; a further worker's is
+/// made in its first batch, which takes as long as loading the model.
 pub struct Sessions {
     environment: Environment,
     /// The file, for the next session.

@@ -151,13 +151,18 @@ fn outputs(graph: &Graph) -> Result<(Vec<String>, bool), ImportError> {
     let (mut fractional, mut labels) = (Vec::new(), Vec::new());
     for output in &graph.outputs {
         let name = output.name.clone();
-        match tensor(output).map(|kind| kind.element) {
-            Some(element::F32 | element::F64) => fractional.push(name),
-            Some(element::I32 | element::I64 | element::BOOLEAN) => labels.push((name, true)),
-            Some(element::TEXT) => labels.push((name, false)),
-            _ => {
-                let what = "is no tensor of numbers or strings";
-                return Err(ImportError::new(format!("output `{name}` {what}")));
+        let Some(TensorKind { element, .. }) = tensor(output) else {
+            return Err(ImportError::new(format!("output `{name}` is no tensor")));
+        };
+        match *element {
+            element::F32 | element::F64 => fractional.push(name),
+            element::I32 | element::I64 | element::BOOLEAN => labels.push((name, true)),
+            element::TEXT => labels.push((name, false)),
+            other => {
+                let of = element::name(other);
+                return Err(ImportError::new(format!(
+                    "output `{name}` is of type {of}: float, double, int32, int64, bool are read"
+                )));
             }
         }
     }

@@ -13,21 +13,22 @@ use prost::encoding::{
 use prost::{DecodeError, Message};
 
 use super::element;
-use super::proto::{Kind, Model, Node, TensorKind, Value};
+use super::proto::{Graph, Kind, Node, TensorKind, Value};
 
 /// Numbers of the fields that are rewritten.
 const MODEL_GRAPH: u32 = 7;
 const GRAPH_NODE: u32 = 1;
 const GRAPH_OUTPUT: u32 = 12;
 
-/// The same model, with the tensor of probabilities as output where a ZipMap was.
-pub fn undo(model: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let zips = zips(&Model::decode(model)?);
+/// The same file, with the tensor of probabilities as output where a ZipMap was; `None` if there
+/// is no ZipMap. `graph` is what `file` holds.
+pub fn undo(file: &[u8], graph: &Graph) -> Result<Option<Vec<u8>>, DecodeError> {
+    let zips = zips(graph);
     if zips.is_empty() {
-        return Ok(model.to_vec());
+        return Ok(None);
     }
-    let mut undone = Vec::with_capacity(model.len());
-    for field in fields(model) {
+    let mut undone = Vec::with_capacity(file.len());
+    for field in fields(file) {
         let Field { number, whole, inside } = field?;
         match (number, inside) {
             (MODEL_GRAPH, Some(graph)) => {
@@ -36,24 +37,23 @@ pub fn undo(model: &[u8]) -> Result<Vec<u8>, DecodeError> {
             _ => undone.extend_from_slice(whole),
         }
     }
-    Ok(undone)
+    Ok(Some(undone))
 }
 
 /// The ZipMaps whose dictionaries are outputs of the model.
-fn zips(model: &Model) -> Vec<Node> {
-    let Some(graph) = &model.graph else { return Vec::new() };
+fn zips(graph: &Graph) -> Vec<&Node> {
     let is_output = |name: &String| graph.outputs.iter().any(|output| output.name == *name);
     let whole = |node: &&Node| node.inputs.len() == 1 && node.outputs.len() == 1;
     let zips = graph.nodes.iter().filter(|node| node.is_ml("ZipMap")).filter(whole);
-    zips.filter(|node| is_output(&node.outputs[0])).cloned().collect()
+    zips.filter(|node| is_output(&node.outputs[0])).collect()
 }
 
-fn undo_in(graph: &[u8], zips: &[Node]) -> Result<Vec<u8>, DecodeError> {
+fn undo_in(graph: &[u8], zips: &[&Node]) -> Result<Vec<u8>, DecodeError> {
     let mut undone = Vec::with_capacity(graph.len());
     for field in fields(graph) {
         let Field { number, whole, inside } = field?;
         match (number, inside) {
-            (GRAPH_NODE, Some(node)) if zips.contains(&Node::decode(node)?) => {}
+            (GRAPH_NODE, Some(node)) if zips.contains(&&Node::decode(node)?) => {}
             (GRAPH_OUTPUT, Some(output)) => {
                 let name = Value::decode(output)?.name;
                 match zips.iter().find(|zip| zip.outputs[0] == name) {
