@@ -130,7 +130,8 @@ fn lay<T: Copy + Default>(
 }
 
 /// Nothing for a missing value, a fraction, or more than an i64 holds: to feed another number than
-/// the event's would give a prediction for another event.
+/// the event's would give a prediction for another event. (A contract may say what number a missing
+/// value counts as.)
 fn integer(value: f64) -> Option<i64> {
     const TOO_LARGE: f64 = 9_223_372_036_854_775_808.0; // 2^63
     let fits = value.fract() == 0.0 && (-TOO_LARGE..TOO_LARGE).contains(&value);

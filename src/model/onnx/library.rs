@@ -88,13 +88,4 @@ mod tests {
         let fetched = include_str!("../../../tests/onnxruntime.txt");
         assert!(fetched.contains(&format!("onnxruntime=={TESTED} ")), "{fetched}");
     }
-
-    #[test]
-    fn a_library_that_is_missing_or_none_is_refused_with_what_was_tried_and_a_hint() {
-        let text = env::current_dir().unwrap().join("Cargo.toml");
-        let error = search(&["/nowhere/libonnxruntime.so".into(), text]).unwrap_err().to_string();
-        for words in ["/nowhere/libonnxruntime.so", "Cargo.toml", "hint:", "FORETELL_ONNXRUNTIME"] {
-            assert!(error.contains(words), "`{error}` does not say `{words}`");
-        }
-    }
 }
