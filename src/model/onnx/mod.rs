@@ -17,6 +17,8 @@ mod sessions;
 mod signature;
 mod tensors;
 mod terms;
+#[cfg(test)]
+mod tests;
 mod trees;
 mod wiring;
 mod zipmap;
