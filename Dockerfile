@@ -13,12 +13,21 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --bin foretell \
  && cp target/release/foretell /usr/local/bin/foretell
 
+# ONNX Runtime's library, which is opened when the first ONNX model is loaded.
+FROM debian:bookworm-slim AS onnxruntime
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates python3-pip \
+ && rm -rf /var/lib/apt/lists/*
+COPY tests/onnxruntime.sh tests/onnxruntime.txt /setup/
+RUN /setup/onnxruntime.sh fetch /onnxruntime
+
 FROM debian:bookworm-slim
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates libssl3 zlib1g \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin foretell
 COPY --from=build /usr/local/bin/foretell /usr/local/bin/foretell
+COPY --from=onnxruntime /onnxruntime/libonnxruntime.so /usr/local/lib/libonnxruntime.so
 # A number, so that Kubernetes' runAsNonRoot can see that it is not root.
 USER 10001
 EXPOSE 8080

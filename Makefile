@@ -24,6 +24,7 @@ demo-kafka: ## the same tour on a real Kafka, exactly once; started for it and s
 test: ## all tests, against a real Kafka too
 	@tests/setup.sh test
 	@tests/broker/broker.sh fetch
+	@tests/onnxruntime.sh fetch
 	cargo test --locked
 
 bench: ## the benchmarks; end to end against a real Kafka
@@ -35,3 +36,4 @@ lint: ## formatting and clippy, warnings denied
 	@tests/setup.sh demo
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --locked --no-default-features -- -D warnings

@@ -5,7 +5,7 @@
 //!
 //! An event's way, six hops on one thread: [`bus::kafka`] collects → [`worker`] → [`score`] →
 //! [`features::decode`] → [`model::forest`] → [`encode`] → [`bus::kafka`] sends, and once a batch
-//! settles. No channel, no task and no lock on this path.
+//! settles. No channel, no task and no lock on this path (one lock a batch for ONNX, `model/onnx/sessions.rs`).
 //!
 //! A control message's way: [`control::loader`] reads the log → [`control::message`] →
 //! [`control::registry`] folds → [`model::bundle`] fetches → [`model::gate`] judges → [`serving`]
@@ -22,7 +22,7 @@
 //! | one batch, one version, one transaction | `tests/it/simulation.rs` |
 //! | the consumer is not polled while a transaction is open | the shape of [`worker::Worker::turn`] |
 //! | two instances that read to the same offset want the same version | properties in [`control::registry`] |
-//! | predictions are the training library's, to the last bit | `src/model/conformance.rs` |
+//! | predictions are the training library's, to the last bit (ONNX, of f32: within a tolerance) | `src/model/conformance.rs` |
 //! | steady state allocates nothing per event | `tests/it/allocation.rs` |
 //! | upper rooms import lower ones, never the reverse | `tests/it/tidy.rs` |
 //! | docs, schemas and configuration reference are what the code has | `tests/it/{schemas,docs}.rs`, `src/config/tests.rs` |

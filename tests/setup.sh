@@ -2,7 +2,8 @@
 # Installs what is missing, with apt, and says what.
 #
 #   tests/setup.sh demo    what a build needs: a C and C++ compiler, make, OpenSSL, zlib
-#   tests/setup.sh test    and a Java and Maven, for the real Kafka of the tests and benches
+#   tests/setup.sh test    and a Java and Maven, for the real Kafka of the tests and benches, and pip,
+#                          for the library that ONNX models are run by
 #
 # Where all is there it does nothing, needs no network and takes a few hundredths of a second. It
 # looks for the things themselves, not for packages: other ways of installing them count as well.
@@ -38,6 +39,7 @@ if [ "$mode" = test ]; then
   "$here/broker/broker.sh" java >/dev/null 2>&1 || java=missing
   has mvn || packages+=(maven)
   has flock || packages+=(util-linux)
+  "$here/onnxruntime.sh" path >/dev/null || python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 fi
 [ ${#packages[@]} -gt 0 ] || [ -n "$java" ] || exit 0
 

@@ -1,6 +1,9 @@
 //! Models written by the real libraries, scored here and compared with what those libraries
 //! predicted. `tests/conformance/README.md` describes the cases.
 
+#[cfg(feature = "onnx")]
+mod onnx;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,11 +53,20 @@ impl Case {
     fn read(folder: &Path, format: Format) -> Self {
         let case = json(folder.join("case.json"));
         let bytes = fs::read(folder.join(case["model_file"].as_str().unwrap())).unwrap();
-        let contract = propose(&good(facts(format, &bytes), folder).columns);
+        let columns = good(facts(format, &bytes), folder).columns;
+        let mut contract = propose(&columns);
+        // Names that the model file does not have are the user's to give.
+        let told = case["features"].as_array().unwrap();
+        for ((feature, column), told) in contract.iter_mut().zip(&columns).zip(told) {
+            if !column.named {
+                feature.name = told["name"].as_str().unwrap().to_owned();
+                feature.path = format!("/{}", feature.name);
+            }
+        }
         let iterations = iterations(&case["predict_params"]);
         let source = Source { format, bytes: &bytes, iterations, features: &contract };
         let mut models = vec![good(import(source), folder)];
-        if let Parsed::Forest(ensemble) = good(parse(source), folder) {
+        if let Ok(Parsed::Forest(ensemble)) = parse(source) {
             models.push(Model::Forest(Forest::of_nodes(ensemble).into()));
         }
         Self {
@@ -174,20 +186,22 @@ fn near(ours: ArrayView1<'_, f64>, theirs: &[f64], tolerance: &Value, place: &st
 
 #[test]
 fn a_malformed_lightgbm_file_is_refused_and_the_message_says_why() {
-    check_malformed("lightgbm-", Format::Lightgbm);
+    assert_eq!(faults_of_refusals("lightgbm-", Format::Lightgbm), [""; 0]);
 }
 
 #[test]
 fn a_malformed_catboost_file_is_refused_and_the_message_says_why() {
-    check_malformed("catboost-", Format::Catboost);
+    assert_eq!(faults_of_refusals("catboost-", Format::Catboost), [""; 0]);
 }
 
 #[test]
 fn a_malformed_xgboost_file_is_refused_and_the_message_says_why() {
-    check_malformed("xgboost-", Format::Xgboost);
+    assert_eq!(faults_of_refusals("xgboost-", Format::Xgboost), [""; 0]);
 }
 
-fn check_malformed(prefix: &str, format: Format) {
+/// Says which of the malformed files of a format load, or are refused without the words that tell
+/// a user what is wrong.
+fn faults_of_refusals(prefix: &str, format: Format) -> Vec<String> {
     let mut faults = Vec::new();
     for folder in folders("malformed", prefix) {
         let case = json(folder.join("case.json"));
@@ -209,5 +223,13 @@ fn check_malformed(prefix: &str, format: Format) {
             }
         }
     }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    faults
+}
+
+#[cfg(not(feature = "onnx"))]
+#[test]
+fn an_onnx_model_is_refused_by_a_program_without_the_feature() {
+    let told = "this foretell was built without the feature `onnx`";
+    assert_eq!(import(Source::new(Format::Onnx, &[])).unwrap_err().to_string(), told);
+    assert_eq!(facts(Format::Onnx, &[]).unwrap_err().to_string(), told);
 }

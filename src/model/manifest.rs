@@ -75,6 +75,8 @@ pub enum Format {
     Lightgbm,
     /// A linear model in our own JSON: `schemas/linear.schema.json`.
     Linear,
+    /// ONNX, as skl2onnx, onnxmltools, PyTorch and others export to.
+    Onnx,
     /// XGBoost's JSON or UBJSON, `Booster.save_model`.
     Xgboost,
 }
@@ -88,6 +90,7 @@ impl Format {
                 "model.ubj"
             }
             Self::Catboost | Self::Linear | Self::Xgboost => "model.json",
+            Self::Onnx => "model.onnx",
         }
     }
 
@@ -96,7 +99,7 @@ impl Format {
     pub fn tolerance(self) -> f64 {
         match self {
             Self::Catboost | Self::Lightgbm | Self::Linear => 1e-9,
-            Self::Xgboost => 1e-5,
+            Self::Onnx | Self::Xgboost => 1e-5,
         }
     }
 }

@@ -7,6 +7,8 @@ pub mod gate;
 pub mod import;
 pub mod linear;
 pub mod manifest;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod version;
 
 #[cfg(test)]
@@ -23,6 +25,9 @@ use linear::Linear;
 pub enum Model {
     Forest(Box<Forest>),
     Linear(Linear),
+    /// Run by Microsoft's runtime.
+    #[cfg(feature = "onnx")]
+    Onnx(Box<onnx::Onnx>),
 }
 
 /// A worker's buffers. They grow to what the largest model needs and are then reused, so that
@@ -31,6 +36,8 @@ pub enum Model {
 pub struct Scratch {
     forest: forest::Scratch,
     linear: linear::Scratch,
+    #[cfg(feature = "onnx")]
+    onnx: onnx::Scratch,
 }
 
 impl Model {
@@ -39,6 +46,8 @@ impl Model {
         match self {
             Self::Forest(forest) => forest.columns(),
             Self::Linear(linear) => linear.columns(),
+            #[cfg(feature = "onnx")]
+            Self::Onnx(model) => model.columns(),
         }
     }
 
@@ -47,6 +56,8 @@ impl Model {
         match self {
             Self::Forest(forest) => forest.outputs(),
             Self::Linear(linear) => linear.outputs(),
+            #[cfg(feature = "onnx")]
+            Self::Onnx(model) => model.outputs(),
         }
     }
 
@@ -63,6 +74,8 @@ impl Model {
         match self {
             Self::Forest(forest) => forest.predict(x, &mut scratch.forest, out),
             Self::Linear(linear) => linear.predict(x, &mut scratch.linear, out),
+            #[cfg(feature = "onnx")]
+            Self::Onnx(model) => model.predict(x, &mut scratch.onnx, out),
         }
     }
 
@@ -77,6 +90,9 @@ impl Model {
         match self {
             Self::Forest(forest) => forest.predict_raw(x, &mut scratch.forest, out),
             Self::Linear(linear) => linear.predict_raw(x, &mut scratch.linear, out),
+            // The graph does both: there is nothing before its outputs.
+            #[cfg(feature = "onnx")]
+            Self::Onnx(model) => model.predict(x, &mut scratch.onnx, out),
         }
     }
 }

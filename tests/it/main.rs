@@ -4,6 +4,8 @@ mod allocation;
 mod cli;
 mod docs;
 mod kafka;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod schemas;
 mod simulation;
 mod tidy;

@@ -56,6 +56,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("metrics", &["observe"]),
     ("indicatif", &["cli"]),
     ("clap", &["cli", "main"]),
+    ("ort", &["model"]),
+    ("prost", &["model"]),
 ];
 
 fn source() -> PathBuf {

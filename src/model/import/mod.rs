@@ -26,6 +26,8 @@ use crate::model::forest::link::Link;
 use crate::model::forest::{Ensemble, Forest};
 use crate::model::linear::Linear;
 use crate::model::manifest::{Format, Iterations, TaskKind};
+#[cfg(feature = "onnx")]
+use crate::model::onnx::{self, Onnx};
 
 /// A model file, and what it is read by.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,9 @@ pub struct Facts {
 
 /// Reads a model file.
 pub fn import(source: Source<'_>) -> Result<Model, ImportError> {
+    if source.format == Format::Onnx {
+        return onnx(source);
+    }
     Ok(match parse(source)? {
         Parsed::Forest(ensemble) => Model::Forest(Forest::new(ensemble).into()),
         Parsed::Linear(linear) => Model::Linear(linear),
@@ -70,18 +75,47 @@ pub fn parse(source: Source<'_>) -> Result<Parsed, ImportError> {
         Format::Catboost => catboost::read(source).map(Parsed::Forest),
         Format::Lightgbm => lightgbm::read(source).map(Parsed::Forest),
         Format::Linear => linear::read(source).map(Parsed::Linear),
+        Format::Onnx => Err(ImportError::new("an ONNX model is a graph, which has no such form")),
         Format::Xgboost => xgboost::read(source),
     }
 }
 
 /// Reads of a model file what there is to know before a contract is written.
 pub fn facts(format: Format, bytes: &[u8]) -> Result<Facts, ImportError> {
+    if format == Format::Onnx {
+        return onnx_facts(bytes);
+    }
     let (columns, outputs, link) = match parse(Source::new(format, bytes))? {
         Parsed::Forest(ensemble) => (ensemble.columns, ensemble.sum.start.len(), ensemble.link),
         Parsed::Linear(linear) => (linear.columns().to_vec(), linear.outputs(), linear.link()),
     };
     let best = if format == Format::Xgboost { xgboost::best(bytes)? } else { None };
     Ok(Facts { columns, kind: kind(format, link, outputs), best })
+}
+
+#[cfg(feature = "onnx")]
+fn onnx(source: Source<'_>) -> Result<Model, ImportError> {
+    Ok(Model::Onnx(Onnx::import(source)?.into()))
+}
+
+#[cfg(feature = "onnx")]
+fn onnx_facts(bytes: &[u8]) -> Result<Facts, ImportError> {
+    onnx::facts(bytes).map(|(columns, kind)| Facts { columns, kind, best: None })
+}
+
+#[cfg(not(feature = "onnx"))]
+fn onnx(_: Source<'_>) -> Result<Model, ImportError> {
+    Err(without_onnx())
+}
+
+#[cfg(not(feature = "onnx"))]
+fn onnx_facts(_: &[u8]) -> Result<Facts, ImportError> {
+    Err(without_onnx())
+}
+
+#[cfg(not(feature = "onnx"))]
+fn without_onnx() -> ImportError {
+    ImportError::new("this foretell was built without the feature `onnx`")
 }
 
 fn kind(format: Format, link: Link, outputs: usize) -> TaskKind {
@@ -129,7 +163,7 @@ struct Place {
 }
 
 impl ImportError {
-    fn new(what: impl Into<String>) -> Self {
+    pub(in crate::model) fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), place: Place::default() }
     }
 

@@ -18,6 +18,8 @@ pub fn recognise(bytes: &[u8]) -> Result<Format, ImportError> {
         _ if first_line.trim_ascii_end() == b"tree" => Ok(Format::Lightgbm),
         // An object of UBJSON: after its brace, JSON has white space or a quote.
         [b'{', b'i' | b'U' | b'I' | b'l' | b'L' | b'$' | b'#', ..] => Ok(Format::Xgboost),
+        // The version of ONNX's format, the first field of every file.
+        [0x08, 1..=0x7f, ..] => Ok(Format::Onnx),
         _ => {
             sniff::check(bytes, "a model file that is known here")?;
             by_marks(bytes).ok_or_else(|| {
