@@ -25,6 +25,9 @@ use super::tree::{CategorySet, Side, Split, Test, contains};
 /// Thresholds that one column can tell apart.
 const COLUMN_THRESHOLDS: usize = 255;
 
+/// A table of as many bytes is read without a check: no byte can be beyond it.
+const SHORT: usize = 256;
+
 /// How values become columns of bytes.
 #[derive(Debug, Default)]
 pub struct Bins {
@@ -62,7 +65,8 @@ struct Vocabulary {
     input: Input,
     /// Distinct, short ones first: so the tables of a column's eight sets are of a size.
     sets: Vec<Lefts>,
-    /// For each column the byte of each code, then that of all codes beyond, and last that of NaN.
+    /// For each column the byte of NaN, then of each code, then as often as it takes to make
+    /// [`SHORT`] of all codes beyond.
     tables: Vec<Vec<u8>>,
     first_column: usize,
 }
@@ -195,8 +199,9 @@ impl Vocabulary {
             eight.iter().rev().fold(0, |byte, lefts| byte << 1 | u8::from(goes_left(lefts)))
         };
         let of_code = |code| byte(&|lefts| contains(lefts.set.words(), code));
-        let mut table: Vec<u8> = (0..=codes as u32).map(of_code).collect();
-        table.push(byte(&|lefts| lefts.missing == Side::Left));
+        let mut table = vec![byte(&|lefts| lefts.missing == Side::Left)];
+        table.extend((0..=codes as u32).map(of_code));
+        table.resize(table.len().max(SHORT), of_code(codes as u32));
         table
     }
 
@@ -238,11 +243,28 @@ pub fn fill<const ROWS: usize>(bins: &Bins, x: ArrayView2<'_, f64>, columns: &mu
     for vocabulary in &bins.vocabularies {
         vocabulary.input.read_column(x, &mut values);
         let columns = &mut columns[vocabulary.first_column..][..vocabulary.columns()];
-        for (column, table) in columns.iter_mut().zip(&vocabulary.tables) {
-            let (beyond, missing) = (table.len() - 2, table.len() - 1);
-            for (slot, code) in column.iter_mut().zip(&values) {
-                let place = if code.is_nan() { missing } else { (*code as usize).min(beyond) };
-                *slot = table[place] as i8;
+        fill_vocabulary(vocabulary, &values, columns);
+    }
+}
+
+/// The columns of one input from its rows' categories.
+#[inline(always)]
+fn fill_vocabulary<const ROWS: usize>(
+    vocabulary: &Vocabulary,
+    values: &[f64; ROWS],
+    columns: &mut [[i8; ROWS]],
+) {
+    let place = |code: f64| if code.is_nan() { 0 } else { (code as u32).saturating_add(1) };
+    let places = values.map(place);
+    let short = places.map(|place| place.min(SHORT as u32 - 1) as u8);
+    for (column, table) in columns.iter_mut().zip(&vocabulary.tables) {
+        if let Ok(table) = <&[u8; SHORT]>::try_from(table.as_slice()) {
+            for (slot, place) in column.iter_mut().zip(&short) {
+                *slot = table[usize::from(*place)] as i8;
+            }
+        } else {
+            for (slot, place) in column.iter_mut().zip(&places) {
+                *slot = table[(*place as usize).min(table.len() - 1)] as i8;
             }
         }
     }
