@@ -39,10 +39,10 @@ pub struct Bins {
 /// What a split asks of its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// Bytes above `bin` go right.
-    Above { column: usize, bin: i8 },
-    /// Bytes without `bit` go right.
-    Without { column: usize, bit: u8 },
+    /// Bytes below `limit` go left.
+    Below { column: usize, limit: i8 },
+    /// Bytes with `bit` go left.
+    With { column: usize, bit: u8 },
 }
 
 /// The thresholds of one numeric input.
@@ -181,7 +181,7 @@ impl Ladder {
             _ => 0,
         };
         let column = self.first_column + side + rank / COLUMN_THRESHOLDS;
-        Cut::Above { column, bin: byte(rank % COLUMN_THRESHOLDS) }
+        Cut::Below { column, limit: byte(rank % COLUMN_THRESHOLDS + 1) }
     }
 }
 
@@ -211,7 +211,7 @@ impl Vocabulary {
 
     fn cut(&self, set: &CategorySet, missing: Side) -> Cut {
         let place = self.sets.partition_point(|known| known.order(set, missing).is_lt());
-        Cut::Without { column: self.first_column + place / 8, bit: 1 << (place % 8) }
+        Cut::With { column: self.first_column + place / 8, bit: 1 << (place % 8) }
     }
 }
 
