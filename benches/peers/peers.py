@@ -2,7 +2,8 @@
 
 Trains three models on the flights (with the code of examples/flights), and scores December with
 each, batch after batch. Every round measures all engines one after another, so that what the
-machine does meanwhile meets all of them; a ratio is the median of the rounds' own ratios.
+machine does meanwhile meets all of them; a ratio is the median of the rounds' own ratios. All
+times are CPU times of the whole process, so other programs on the core count for nothing.
 
 Ours is a child process (ours.rs) that measures itself; the others run in this one, called as
 their users call them, each with the layout and type of matrix that it need not convert.
@@ -190,18 +191,18 @@ def lleaves_scorer(model: Path) -> tuple[Callable[[Any], Any], float]:
     if not seconds.exists():
         say(f"compiling {model.stem} with lleaves (once, minutes)")
         compiled.unlink(missing_ok=True)
-        start = time.perf_counter()
+        start = time.process_time()
         lleaf.compile(cache=str(compiled), raw_score=True)
-        seconds.write_text(str(time.perf_counter() - start))
+        seconds.write_text(str(time.process_time() - start))
     else:
         lleaf.compile(cache=str(compiled), raw_score=True)
     return lambda x: lleaf.predict(x, n_jobs=1), float(seconds.read_text())
 
 
 def timed(make: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
+    start = time.process_time()
     made = make()
-    return made, time.perf_counter() - start
+    return made, time.process_time() - start
 
 
 def timer(score: Callable[[Any], Any], x: Any) -> Callable[[int, int], float]:
@@ -210,10 +211,10 @@ def timer(score: Callable[[Any], Any], x: Any) -> Callable[[int, int], float]:
     def run(batch: int, calls: int) -> float:
         batches = [x[first : first + batch] for first in range(0, len(x), batch)]
         todo = list(itertools.islice(itertools.cycle(batches), calls))
-        start = time.perf_counter_ns()
+        start = time.process_time_ns()
         for rows in todo:
             score(rows)
-        return (time.perf_counter_ns() - start) / (batch * calls)
+        return (time.process_time_ns() - start) / (batch * calls)
 
     return run
 
