@@ -5,6 +5,7 @@
 //!
 //! - `load`: reads the model's file anew and imports it; CPU seconds
 //! - `scores PATH`: writes the raw scores of all rows; their number
+//! - `run BATCH CALLS`: as `time`, without asking a clock, which Valgrind's process has none of
 //! - `time BATCH CALLS`: scores so many batches, one after another through the matrix; CPU ns a row
 
 use std::fs;
@@ -66,22 +67,33 @@ impl Ours {
                 fs::write(path, bytes).with_context(|| path.to_owned())?;
                 Ok(scores.len().to_string())
             }
-            ["time", batch, calls] => Ok(self.time(batch.parse()?, calls.parse()?)?.to_string()),
+            ["run", rows, calls] => {
+                self.run(&self.batches(rows.parse()?)?, calls.parse()?);
+                Ok(calls.to_owned())
+            }
+            ["time", rows, calls] => {
+                let (batches, calls) = (self.batches(rows.parse()?)?, calls.parse()?);
+                let start = cpu_nanos();
+                self.run(&batches, calls);
+                let rows = batches[0].nrows() * calls;
+                Ok(((cpu_nanos() - start) as f64 / rows as f64).to_string())
+            }
             _ => bail!("not understood: {line}"),
         }
     }
 
-    /// ns a row. Each batch is a matrix of its own, as the decoder fills it: column-major.
-    fn time(&mut self, batch: usize, calls: usize) -> anyhow::Result<f64> {
-        ensure!(0 < batch && batch <= self.x.nrows(), "{batch} rows are not there");
-        let whole = self.x.axis_chunks_iter(Axis(0), batch).filter(|rows| rows.nrows() == batch);
-        let batches: Vec<Array2<f64>> = whole.map(column_major).collect();
-        let mut out = Array2::zeros((batch, self.model.outputs()));
-        let start = cpu_nanos();
+    /// The matrix in batches, each a matrix of its own, as the decoder fills it: column-major.
+    fn batches(&self, rows: usize) -> anyhow::Result<Vec<Array2<f64>>> {
+        ensure!(0 < rows && rows <= self.x.nrows(), "{rows} rows are not there");
+        let all = self.x.axis_chunks_iter(Axis(0), rows);
+        Ok(all.filter(|batch| batch.nrows() == rows).map(column_major).collect())
+    }
+
+    fn run(&mut self, batches: &[Array2<f64>], calls: usize) {
+        let mut out = Array2::zeros((batches[0].nrows(), self.model.outputs()));
         for x in batches.iter().cycle().take(calls) {
             self.model.predict_raw(x.view(), &mut self.scratch, out.view_mut());
         }
-        Ok((cpu_nanos() - start) as f64 / (batch * calls) as f64)
     }
 }
 

@@ -314,7 +314,7 @@ def calls_in(engine: Engine, batch: int, seconds: float) -> int:
 def instructions(program: Path, model: Path, features: int, batch: int) -> float:
     """A row's: what a longer run has more than a shorter one, so that loading does not count."""
     calls = max(1, 1024 // batch)
-    few, more = (collected(ours_command(program, model, features), f"time {batch} {n}") for n in (calls, 3 * calls))
+    few, more = (collected(ours_command(program, model, features), f"run {batch} {n}") for n in (calls, 3 * calls))
     return (more - few) / (2 * calls * batch)
 
 
@@ -322,7 +322,7 @@ def collected(command: list[str], line: str) -> int:
     valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
     done = subprocess.run([*valgrind, *command], input=line + "\n", capture_output=True, text=True)
     counted = re.search(r"Collected : (\d+)", done.stderr)
-    if not counted:
+    if done.returncode or not counted:
         sys.exit(f"valgrind counted nothing:\n{done.stderr}")
     return int(counted[1])
 
