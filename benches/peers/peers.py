@@ -408,6 +408,7 @@ def main() -> None:
     show(["ours / theirs", *PEERS], [row for one in measured for row in one.ratios])
     show(["load or compile, ms", "foretell", *PEERS], [one.loads for one in measured])
     if arguments.callgrind:
+        say("counting instructions: a few minutes, most of them for loading the largest model")
         # Valgrind has no AVX-512; ours then runs what it has for AVX2.
         counts = [[f"{instructions(arguments.program, model, x.shape[1], batch):,.0f}" for batch in BATCHES] for model in models]
         rows = [[model.stem, *cells] for model, cells in zip(models, counts)]
