@@ -7,7 +7,7 @@ SHELL := bash
 ARGS ?=
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## the tour, with a Kafka inside the program: nothing but Rust and a C compiler needed
 	@tests/setup.sh demo
