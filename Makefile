@@ -1,13 +1,13 @@
 # Each target first installs what it lacks (tests/setup.sh: apt, and only what is missing).
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test bench lint
+.PHONY: help demo demo-kafka test bench bench-engine lint
 
-# Options for `foretell demo`: make demo ARGS="--rate 5000"
+# Options of what is run: make demo ARGS="--rate 5000", make bench-engine ARGS="--full"
 ARGS ?=
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## the tour, with a Kafka inside the program: nothing but Rust and a C compiler needed
 	@tests/setup.sh demo
@@ -31,6 +31,10 @@ bench: ## the benchmarks; end to end against a real Kafka
 	@tests/setup.sh test
 	@tests/broker/broker.sh fetch
 	cargo bench --locked
+
+bench-engine: ## the engine beside LightGBM, ONNX Runtime and lleaves (Python wheels, about 1 GB, once)
+	@tests/setup.sh peers
+	@python3 benches/peers/peers.py --callgrind $(ARGS)
 
 lint: ## formatting and clippy, warnings denied
 	@tests/setup.sh demo

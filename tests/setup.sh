@@ -4,6 +4,7 @@
 #   tests/setup.sh demo    what a build needs: a C and C++ compiler, make, OpenSSL, zlib
 #   tests/setup.sh test    and a Java and Maven, for the real Kafka of the tests and benches, and pip,
 #                          for the library that ONNX models are run by
+#   tests/setup.sh peers   and Python's venv and Valgrind, for the bench beside other engines
 #
 # Where all is there it does nothing, needs no network and takes a few hundredths of a second. It
 # looks for the things themselves, not for packages: other ways of installing them count as well.
@@ -12,8 +13,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mode=${1:-}
 case $mode in
-demo | test) ;;
-*) echo "usage: tests/setup.sh demo|test" >&2 && exit 64 ;;
+demo | test | peers) ;;
+*) echo "usage: tests/setup.sh demo|test|peers" >&2 && exit 64 ;;
 esac
 
 has() { command -v "$1" >/dev/null; }
@@ -40,6 +41,11 @@ if [ "$mode" = test ]; then
   has mvn || packages+=(maven)
   has flock || packages+=(util-linux)
   "$here/onnxruntime.sh" path >/dev/null || python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
+fi
+if [ "$mode" = peers ]; then
+  # Debian's python3 has venv without what it needs to put a pip there.
+  python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3 python3-venv)
+  has valgrind || packages+=(valgrind)
 fi
 [ ${#packages[@]} -gt 0 ] || [ -n "$java" ] || exit 0
 

@@ -225,3 +225,22 @@ fn a_feature_with_more_thresholds_than_a_byte_counts_has_several_columns() {
     check(&trees, 1, &rows);
     check(&trees, 1, &[[f64::NAN; 4]; 9]);
 }
+
+#[test]
+fn categories_beyond_a_short_table_are_told_apart() {
+    // Sets of 1 to 12 words: enough of them that some tables are short and some are long.
+    let test = |set: u32, missing| {
+        let word = |place| (set + 1).wrapping_mul(0x9e37_79b9).rotate_left(place);
+        let set = CategorySet::new((0..=set % 12).map(word).collect());
+        Test::Category { set, missing, coding: Coding::Truncated }
+    };
+    let tree = |first: u32| {
+        let side = if first.is_multiple_of(2) { Side::Left } else { Side::Right };
+        let growth = (0..40).map(|k| (f64::from(k) / 40.0, 0, test(first + 5 * k, side)));
+        grow(growth.collect(), first, 0..1)
+    };
+    let trees: Vec<_> = (0..5).map(tree).collect();
+    let rows: Vec<_> = (-2..400).map(|v| [f64::from(v), 0.0, 0.0, 0.0]).collect();
+    check(&trees, 1, &rows);
+    check(&trees, 1, &[[f64::NAN; 4]; 9]);
+}
