@@ -170,6 +170,9 @@ impl Pack {
     fn contract(&self, facts: &Facts) -> Result<Contract, Failure> {
         let Some(path) = &self.contract else {
             eprintln!("without --contract: every feature stands at the top of the event, by name");
+            if facts.columns.iter().any(|column| !column.named) {
+                eprintln!("note: the model has no names for its columns, so they are made up");
+            }
             return Ok(proposed(facts));
         };
         serde_json::from_slice(&read(path)?)

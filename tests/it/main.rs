@@ -4,6 +4,7 @@ mod allocation;
 mod cli;
 mod docs;
 mod kafka;
+mod models;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod schemas;

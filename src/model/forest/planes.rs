@@ -106,13 +106,9 @@ impl Planes {
             self.leaves.extend(order.leaves.iter().map(|leaf| tree.leaf(*leaf)[output]));
         }
         let first_plane = self.planes.len();
-        for number in (0..order.leaves.len().div_ceil(8)).rev() {
-            let [left, right] = [Side::Left, Side::Right].map(|first| {
-                let (compares, lookups) = (self.compares.len(), self.lookups.len());
-                self.push_splits(tree, &order, number, first);
-                (compares..self.compares.len(), lookups..self.lookups.len())
-            });
-            let (compares, lookups) = ([left.0, right.0], [left.1, right.1]);
+        for (number, draft) in self.drafts(tree, &order).into_iter().enumerate().rev() {
+            let compares = draft.compares.map(|some| appended(&mut self.compares, some));
+            let lookups = draft.lookups.map(|some| appended(&mut self.lookups, some));
             self.planes.push(Plane { number: number as u8, compares, lookups });
         }
         let planes = first_plane..self.planes.len();
@@ -120,28 +116,48 @@ impl Planes {
         self.trees.push(PlaneTree { planes, outputs, first_leaf, leaves });
     }
 
-    /// The splits of one plane whose `first` child stands first.
-    fn push_splits(&mut self, tree: &Tree, order: &LeafOrder, number: usize, first: Side) {
+    /// The splits of a tree by the planes that they strike leaves of.
+    fn drafts(&self, tree: &Tree, order: &LeafOrder) -> Vec<Draft> {
+        let mut drafts = vec![Draft::default(); order.leaves.len().div_ceil(8)];
         for (split, (side, struck)) in tree.splits().iter().zip(&order.first) {
-            let keep = !plane_byte(struck, number);
-            if keep == 0xff || *side != first {
-                continue;
-            }
-            match self.bins.cut(split) {
-                Cut::Below { column, limit } => {
-                    self.compares.push(Compare { column: column as u16, limit, keep });
-                }
-                Cut::With { column, bit } => {
-                    self.lookups.push(Lookup { column: column as u16, bit, keep });
+            let cut = self.bins.cut(split);
+            let mirrored = usize::from(*side == Side::Right);
+            for number in struck.start / 8..=(struck.end - 1) / 8 {
+                let keep = !plane_byte(struck, number);
+                match cut {
+                    Cut::Below { column, limit } => {
+                        let compare = Compare { column: column as u16, limit, keep };
+                        drafts[number].compares[mirrored].push(compare);
+                    }
+                    Cut::With { column, bit } => {
+                        let lookup = Lookup { column: column as u16, bit, keep };
+                        drafts[number].lookups[mirrored].push(lookup);
+                    }
                 }
             }
         }
+        drafts
     }
+}
+
+/// A plane in the making.
+#[derive(Debug, Clone, Default)]
+struct Draft {
+    compares: [Vec<Compare>; 2],
+    lookups: [Vec<Lookup>; 2],
+}
+
+/// Appends, and says where.
+fn appended<T>(all: &mut Vec<T>, some: Vec<T>) -> Range<usize> {
+    let start = all.len();
+    all.extend(some);
+    start..all.len()
 }
 
 /// Those leaves of `leaves` that lie in a plane, a bit each.
 fn plane_byte(leaves: &Range<usize>, plane: usize) -> u8 {
-    (0..8).filter(|bit| leaves.contains(&(8 * plane + bit))).fold(0, |byte, bit| byte | 1 << bit)
+    let [start, end] = [leaves.start, leaves.end].map(|leaf| leaf.saturating_sub(8 * plane).min(8));
+    ((1_u16 << end) - (1 << start)) as u8
 }
 
 /// A tree's leaves in the order that planes have them in.

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use memchr::memchr;
+
 use crate::model::import::ImportError;
 
 /// A line without its end (`\n` or `\r\n`), counted from 1.
@@ -42,7 +44,7 @@ impl<'a> Lines<'a> {
     }
 
     fn split(&self) -> (Line<'a>, &'a [u8]) {
-        let end = self.rest.iter().position(|&byte| byte == b'\n');
+        let end = memchr(b'\n', self.rest);
         let (text, rest) = match end {
             Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
             None => (self.rest, &[][..]),
@@ -144,12 +146,21 @@ impl<'a> Section<'a> {
         because: &str,
     ) -> Result<Vec<T>, ImportError> {
         let field = self.field(key)?;
-        let found = field.words().count();
+        let mut values = Vec::with_capacity(count.min(field.value.len()));
+        let mut fault = None;
+        let mut found = 0;
+        for word in field.words() {
+            found += 1;
+            match field.parse(word) {
+                Ok(value) => values.push(value),
+                Err(error) => fault = fault.or(Some(error)),
+            }
+        }
         if found != count {
             let what = format!("`{key}` holds {found} values where {because} asks for {count}");
             return Err(field.error(what));
         }
-        field.words().map(|word| field.parse(word)).collect()
+        fault.map_or(Ok(values), Err)
     }
 }
 
@@ -166,7 +177,7 @@ impl<'a> Field<'a> {
 
     /// What stands between spaces; groups that are empty leave several of them.
     pub fn words(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.value.split(' ').filter(|word| !word.is_empty())
+        self.value.split_ascii_whitespace()
     }
 
     pub fn parse<T: FromStr>(&self, word: &str) -> Result<T, ImportError> {
