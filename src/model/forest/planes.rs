@@ -122,16 +122,17 @@ impl Planes {
         for (split, (side, struck)) in tree.splits().iter().zip(&order.first) {
             let cut = self.bins.cut(split);
             let mirrored = usize::from(*side == Side::Right);
-            for number in struck.start / 8..=(struck.end - 1) / 8 {
+            let (first, last) = (struck.start / 8, (struck.end - 1) / 8);
+            for (number, draft) in (first..).zip(&mut drafts[first..=last]) {
                 let keep = !plane_byte(struck, number);
                 match cut {
                     Cut::Below { column, limit } => {
                         let compare = Compare { column: column as u16, limit, keep };
-                        drafts[number].compares[mirrored].push(compare);
+                        draft.compares[mirrored].push(compare);
                     }
                     Cut::With { column, bit } => {
                         let lookup = Lookup { column: column as u16, bit, keep };
-                        drafts[number].lookups[mirrored].push(lookup);
+                        draft.lookups[mirrored].push(lookup);
                     }
                 }
             }
