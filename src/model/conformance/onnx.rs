@@ -28,7 +28,7 @@ fn predict(model: &Model, x: &Array2<f64>) -> Array2<f64> {
 #[test]
 fn outputs_are_within_tolerance() {
     let folders = folders("", "onnx-");
-    assert_eq!(folders.len(), 49);
+    assert!(folders.len() >= 49);
     for folder in folders {
         let name = folder.file_name().unwrap().display().to_string();
         let Case { models, x, expected, tolerance, .. } = Case::read(&folder, Format::Onnx);
