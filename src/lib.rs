@@ -23,7 +23,7 @@
 //! | the consumer is not polled while a transaction is open | the shape of [`worker::Worker::turn`] |
 //! | two instances that read to the same offset want the same version | properties in [`control::registry`] |
 //! | raw scores are LightGBM's and XGBoost's to the last bit, CatBoost's and ONNX's within a tolerance | `src/model/conformance.rs` |
-//! | steady state allocates nothing per event | `tests/it/allocation.rs` |
+//! | steady state allocates nothing per event (ONNX excepted) | `tests/it/allocation.rs` |
 //! | upper rooms import lower ones, never the reverse | `tests/it/tidy.rs` |
 //! | docs, schemas and configuration reference are what the code has | `tests/it/{schemas,docs}.rs`, `src/config/tests.rs` |
 //!

@@ -10,14 +10,15 @@ use super::failure::Failure;
 use crate::app;
 use crate::model::bundle::Bundle;
 use crate::model::columns::Column;
-use crate::model::forest::census::Census;
+use crate::model::forest::census::{Census, Use};
 use crate::model::gate;
 use crate::model::import::{Parsed, Source, parse};
 use crate::model::version::Version;
 use crate::model::{Model, Scratch};
 
-/// Rows scored at a time to measure speed.
+/// Rows scored at a time to measure speed, and cells of their matrix.
 const ROWS: usize = 8192;
+const CELLS: usize = 1 << 22;
 
 /// How long speed is measured.
 const MEASURED: Duration = Duration::from_millis(250);
@@ -103,8 +104,8 @@ impl Anatomy {
         let census = &self.trees.as_ref()?.census;
         let mut uses: Vec<_> = self.columns.iter().zip(&census.columns).collect();
         uses.sort_by(|(_, one), (_, other)| {
-            let gains = other.gain.partial_cmp(&one.gain);
-            gains.unwrap_or(std::cmp::Ordering::Equal).then(other.splits.cmp(&one.splits))
+            let gain = |used: &Use| used.gain.filter(|gain| !gain.is_nan()).unwrap_or(f64::MIN);
+            gain(other).total_cmp(&gain(one)).then(other.splits.cmp(&one.splits))
         });
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
@@ -142,19 +143,21 @@ fn census(bundle: &Bundle) -> Result<Option<Census>, Failure> {
 
 /// The golden rows over and over, as a matrix.
 fn rows_per_second(version: &Version, bundle: &Bundle) -> f64 {
-    let mut x = Array2::zeros((ROWS, version.engine.columns().len()).f());
+    let columns = version.engine.columns().len();
+    let height = ROWS.min(CELLS / columns.max(1)).max(1);
+    let mut x = Array2::zeros((height, columns).f());
     let mut spans = vec![None; version.decoder.captures()];
     for (row, golden) in x.rows_mut().into_iter().zip(bundle.golden.iter().cycle()) {
         // A row that is rejected is told by the gate; here its numbers are as good as any.
         let _ = version.decoder.decode(golden.event.get().as_bytes(), row, &mut spans);
     }
-    let mut out = Array2::zeros((ROWS, version.engine.outputs()));
+    let mut out = Array2::zeros((height, version.engine.outputs()));
     let mut scratch = Scratch::default();
     version.engine.predict(x.view(), &mut scratch, out.view_mut());
     let (began, mut rows) = (Instant::now(), 0);
     while began.elapsed() < MEASURED {
         version.engine.predict(x.view(), &mut scratch, out.view_mut());
-        rows += ROWS;
+        rows += height;
     }
     rows as f64 / began.elapsed().as_secs_f64()
 }

@@ -30,8 +30,8 @@ pub struct Pack {
     /// Events with the training library's predictions, one a line: {"event":{…},"output":[…]}
     #[arg(long, value_name = "FILE", required_unless_present = "propose_contract")]
     golden: Option<PathBuf>,
-    /// How far an output may be from its golden row, absolute [default: 1e-9; 1e-5 where the
-    /// library computes in single precision]
+    /// How far an output may be from its golden row, relative to it above 1 [default: 1e-9; 1e-5
+    /// where the library computes in single precision]
     #[arg(long)]
     tolerance: Option<f64>,
     /// Score with a part of a boosted model: its first N iterations, those FROM..TO (the last one

@@ -245,42 +245,54 @@ pub fn golden(version: &Version, rows: &[GoldenRow], tolerance: f64) -> Result<f
     }
     let mut scorer = Scorer::new(rows.len());
     let scores = scorer.score(version, rows.iter().map(|row| row.event.get().as_bytes()));
-    let mut largest = 0.0_f64;
+    let mut worst = 0.0_f64;
     for (index, row) in rows.iter().enumerate() {
         let line = index + 1;
         let outputs = scores.outputs(index).map_err(|reject| {
             Refusal::new(Check::Golden, format!("row {line} is rejected: {reject}"))
         })?;
-        let recorded = comparable(&row.output, outputs, version.task.kind);
-        if outputs.len() != recorded.len() {
-            let message =
-                format!("row {line} has {} outputs, the model {}", recorded.len(), outputs.len());
+        let difference = difference(&row.output, outputs, version.task.kind)
+            .filter(|difference| *difference <= tolerance);
+        let Some(difference) = difference else {
+            let message = format!(
+                "row {line} gives {}, {} was recorded (tolerance {tolerance})",
+                told(outputs),
+                told(&row.output)
+            );
             return Err(Refusal::new(Check::Golden, message));
-        }
-        for (found, recorded) in outputs.iter().zip(recorded.iter()) {
-            let difference = (found - recorded).abs() / recorded.abs().max(1.0);
-            // A row recorded as NaN is refused too.
-            if difference > tolerance || difference.is_nan() {
-                let message = format!(
-                    "row {line} gives {found}, {recorded} was recorded (tolerance {tolerance})"
-                );
-                return Err(Refusal::new(Check::Golden, message));
-            }
-            largest = largest.max(difference);
-        }
+        };
+        worst = worst.max(difference);
     }
-    Ok(largest)
+    Ok(worst)
 }
 
-/// What was recorded, in the shape of the model's outputs: libraries have more than one way to say
-/// the same.
-fn comparable<'a>(recorded: &'a [f64], outputs: &'a [f64], kind: TaskKind) -> &'a [f64] {
-    match (kind, recorded) {
+/// How far outputs are from what was recorded, absolute up to 1 and relative above; `None` if there
+/// is nothing to compare. Libraries have more than one way to say the same.
+fn difference(recorded: &[f64], outputs: &[f64], kind: TaskKind) -> Option<f64> {
+    let recorded = match (kind, recorded) {
         // `predict_proba`: a probability for each of the two classes.
-        (TaskKind::Binary, [_, second]) => std::slice::from_ref(second),
+        (TaskKind::Binary, [first, second]) if (first + second - 1.0).abs() < 1e-6 => {
+            std::slice::from_ref(second)
+        }
         // `predict`: the class alone (XGBoost's multi:softmax knows no other).
-        (TaskKind::Multiclass, [class]) if *class == largest(outputs) as f64 => outputs,
+        (TaskKind::Multiclass, [class]) => {
+            return (*class == largest(outputs) as f64).then_some(0.0);
+        }
         _ => recorded,
+    };
+    let pairs = recorded.iter().zip(outputs);
+    let differences =
+        pairs.map(|(recorded, found)| (found - recorded).abs() / recorded.abs().max(1.0));
+    // A row recorded as NaN is as good as none.
+    let comparable = recorded.len() == outputs.len() && recorded.iter().all(|v| !v.is_nan());
+    comparable.then(|| differences.fold(0.0, f64::max))
+}
+
+/// Numbers as a list, if they are several.
+fn told(numbers: &[f64]) -> String {
+    match numbers {
+        [one] => one.to_string(),
+        several => format!("{several:?}"),
     }
 }
 

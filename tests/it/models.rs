@@ -215,6 +215,18 @@ fn a_model_that_stopped_early_is_packed_with_all_iterations_or_up_to_the_best() 
 }
 
 #[test]
+fn a_golden_row_with_another_class_is_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let case = case("xgboost-multi-softmax");
+    let mut rows = rows(&case);
+    rows[2].1 = json!([0.0]);
+    let golden = golden(&rows, folder.path());
+    let packed = pack(&model(&case), &golden, &folder.path().join("bundle"), &[]);
+    assert_eq!(packed.status.code(), Some(65));
+    assert!(told(&packed).contains("row 3 gives [") && told(&packed).contains("0 was recorded"));
+}
+
+#[test]
 fn inspect_shows_what_the_trees_are_made_of() {
     let folder = tempfile::tempdir().unwrap();
     let case = case("xgboost-early-stopping-best");

@@ -32,6 +32,10 @@ const WORD_COLUMNS: usize = WORD_SETS / 8;
 /// A table of as many words is read without a check: no byte can be beyond it.
 const SHORT: usize = 256;
 
+/// Words of all tables: 64 MiB. One code far out makes its column's table as long; trees that ask
+/// for such are walked.
+const TABLE_WORDS_MAX: usize = 1 << 24;
+
 /// How values become columns of bytes.
 #[derive(Debug, Default)]
 pub struct Bins {
@@ -83,7 +87,8 @@ struct Lefts {
 }
 
 impl Bins {
-    pub fn of<'a>(splits: impl Iterator<Item = &'a Split>) -> Self {
+    /// `None` if the tables of category sets would take more than [`TABLE_WORDS_MAX`].
+    pub fn of<'a>(splits: impl Iterator<Item = &'a Split>) -> Option<Self> {
         let mut numbers: BTreeMap<_, Vec<(f64, Side)>> = BTreeMap::new();
         let mut categories: BTreeMap<_, Vec<Lefts>> = BTreeMap::new();
         for split in splits {
@@ -99,6 +104,14 @@ impl Bins {
                 }
             }
         }
+        for sets in categories.values_mut() {
+            sets.sort_unstable_by(|one, other| one.order(&other.set, other.missing));
+            sets.dedup();
+        }
+        let chunks = categories.values().flat_map(|sets| sets.chunks(WORD_SETS));
+        if chunks.map(|sets| codes(sets) + 2).sum::<usize>() > TABLE_WORDS_MAX {
+            return None;
+        }
         let mut columns = 0;
         let ladders = numbers.into_iter().map(|(input, cuts)| {
             let ladder = Ladder::new(input, cuts, columns);
@@ -112,7 +125,7 @@ impl Bins {
             vocabulary
         });
         let vocabularies = vocabularies.collect();
-        Self { ladders, vocabularies, columns }
+        Some(Self { ladders, vocabularies, columns })
     }
 
     pub fn columns(&self) -> usize {
@@ -204,15 +217,14 @@ impl Ladder {
 }
 
 impl Vocabulary {
-    fn new(input: Input, mut sets: Vec<Lefts>, first_column: usize) -> Self {
-        sets.sort_unstable_by(|one, other| one.order(&other.set, other.missing));
-        sets.dedup();
+    /// `sets` are in [`Lefts::order`], and distinct.
+    fn new(input: Input, sets: Vec<Lefts>, first_column: usize) -> Self {
         let tables = sets.chunks(WORD_SETS).map(Self::table).collect();
         Self { input, sets, tables, first_column }
     }
 
     fn table(sets: &[Lefts]) -> Vec<u32> {
-        let codes = 32 * sets.iter().map(|lefts| lefts.set.words().len()).max().unwrap_or(0);
+        let codes = codes(sets);
         let word = |goes_left: &dyn Fn(&Lefts) -> bool| {
             sets.iter().rev().fold(0, |word, lefts| word << 1 | u32::from(goes_left(lefts)))
         };
@@ -231,6 +243,11 @@ impl Vocabulary {
         let place = self.sets.partition_point(|known| known.order(set, missing).is_lt());
         Cut::With { column: self.first_column + place / 8, bit: 1 << (place % 8) }
     }
+}
+
+/// Codes that some of these sets may hold.
+fn codes(sets: &[Lefts]) -> usize {
+    32 * sets.iter().map(|lefts| lefts.set.words().len()).max().unwrap_or(0)
 }
 
 impl Lefts {

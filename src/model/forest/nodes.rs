@@ -4,13 +4,13 @@
 //! steps onto itself, so rows walk in lockstep without asking which of them have arrived: sixteen
 //! walks at once hide each other's cache misses.
 //!
-//! Numbers are u32 where a model file of less than 4 GiB cannot exceed them.
+//! Nodes are counted in u32: a model file of less than 4 GiB has no more.
 
 use std::ops::Range;
 
 use super::inputs::{Input, Inputs};
 use super::plus;
-use super::tree::{Child, Linear, Side, Split, Term, Test, Tree, ZERO, contains};
+use super::tree::{CategorySet, Child, Linear, Side, Split, Term, Test, Tree, ZERO, contains};
 
 /// Rows that walk down a tree together.
 const LANES: usize = 16;
@@ -21,9 +21,8 @@ pub struct Nodes {
     nodes: Vec<Node>,
     /// Of each tree, by number.
     roots: Vec<Root>,
-    /// Where each category set stands in `words`.
-    sets: Vec<(u32, u32)>,
-    words: Vec<u32>,
+    /// Of each split by category.
+    sets: Vec<CategorySet>,
     linear: Vec<LinearLeaf>,
     /// The values of leaves that have several, leaf after leaf.
     vectors: Vec<f64>,
@@ -79,7 +78,6 @@ impl Nodes {
             nodes: Vec::new(),
             roots: Vec::new(),
             sets: Vec::new(),
-            words: Vec::new(),
             linear: Vec::new(),
             vectors: Vec::new(),
             width: inputs.width(),
@@ -96,7 +94,6 @@ impl Nodes {
         size_of_val(self.nodes.as_slice())
             + size_of_val(self.roots.as_slice())
             + size_of_val(self.sets.as_slice())
-            + size_of_val(self.words.as_slice())
             + size_of_val(self.vectors.as_slice())
             + size_of_val(self.linear.as_slice())
             + linear.sum::<usize>()
@@ -150,9 +147,7 @@ impl Nodes {
                 (*threshold, MISSING_GOES_RIGHT)
             }
             Test::Category { set, missing, .. } => {
-                let start = self.words.len() as u32;
-                self.words.extend(set.words());
-                self.sets.push((start, self.words.len() as u32));
+                self.sets.push(set.clone());
                 let side = if *missing == Side::Right { MISSING_GOES_RIGHT } else { 0 };
                 ((self.sets.len() - 1) as f64, CATEGORY | side)
             }
@@ -220,8 +215,7 @@ impl Nodes {
     }
 
     fn set_holds(&self, set: usize, code: f64) -> bool {
-        let (start, end) = self.sets[set];
-        contains(&self.words[start as usize..end as usize], code as u32)
+        contains(self.sets[set].words(), code as u32)
     }
 }
 

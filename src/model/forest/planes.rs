@@ -69,10 +69,10 @@ struct Lookup {
 }
 
 impl Planes {
-    /// `None` if the splits of these trees need more columns than a `u16` can name. The trees
-    /// have at most [`LEAVES_MAX`] leaves.
+    /// `None` if the splits of these trees need more columns than a `u16` can name, or tables of
+    /// categories that are too large. The trees have at most [`LEAVES_MAX`] leaves.
     pub fn new<'a>(trees: impl Iterator<Item = &'a Tree> + Clone) -> Option<Self> {
-        let bins = Bins::of(trees.clone().flat_map(Tree::splits));
+        let bins = Bins::of(trees.clone().flat_map(Tree::splits))?;
         if bins.columns() > usize::from(u16::MAX) {
             return None;
         }

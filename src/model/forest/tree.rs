@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A binary tree with a number at each leaf, or one for each of several outputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,10 +83,10 @@ pub enum Child {
     Leaf(usize),
 }
 
-/// A set of category codes, one bit a code.
+/// A set of category codes, one bit a code. Copies share it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CategorySet {
-    words: Vec<u32>,
+    words: Arc<[u32]>,
 }
 
 /// Deeper trees are refused: time to score grows with depth, and nothing grows such trees.
@@ -277,7 +278,7 @@ impl Walk<'_> {
 impl CategorySet {
     /// Bit b of word w stands for category 32 · w + b.
     pub fn new(words: Vec<u32>) -> Self {
-        Self { words }
+        Self { words: words.into() }
     }
 
     pub fn words(&self) -> &[u32] {

@@ -30,6 +30,7 @@ pub fn read(bytes: &[u8]) -> Result<File, ImportError> {
     functions.iter().try_for_each(|function| tensors::check_nodes(&function.nodes))?;
     wiring::check(&graph)?;
     super::trees::check(&graph)?;
+    functions.iter().try_for_each(|function| super::trees::check_nodes(&function.nodes, None))?;
     Ok(File { bytes: undone.unwrap_or_else(|| bytes.to_vec()), graph })
 }
 

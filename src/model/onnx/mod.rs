@@ -32,7 +32,6 @@ use crate::model::columns::Column;
 use crate::model::import::{ImportError, Source};
 use crate::model::manifest::TaskKind;
 use feed::Feed;
-use proto::Attribute;
 use sessions::{Ready, Sessions};
 use signature::{Cells, Signature};
 
@@ -57,21 +56,15 @@ pub struct Scratch {
     numbers: Vec<Vec<f64>>,
 }
 
-/// What a file says of its columns, and of its classes if a node lists some. Needs no runtime.
+/// What a file says of its columns and classes. Needs no runtime.
 pub fn facts(bytes: &[u8]) -> Result<(Vec<Column>, TaskKind), ImportError> {
-    let graph = file::read(bytes)?.graph;
-    let classes = |attribute: &Attribute| match attribute.name.as_str() {
-        "classlabels_int64s" | "classlabels_ints" => Some(attribute.ints.len()),
-        "classlabels_strings" => Some(attribute.strings.len()),
-        _ => None,
+    let signature = Signature::read(&file::read(bytes)?.graph, None)?;
+    let kind = match (signature.classifies, signature.classes) {
+        (true, Some(2)) => TaskKind::Binary,
+        (true, _) => TaskKind::Multiclass,
+        (false, _) => TaskKind::Regression,
     };
-    let attributes = graph.nodes.iter().flat_map(|node| &node.attributes);
-    let kind = match attributes.filter_map(classes).max() {
-        None | Some(0 | 1) => TaskKind::Regression,
-        Some(2) => TaskKind::Binary,
-        Some(_) => TaskKind::Multiclass,
-    };
-    Ok((Signature::read(&graph, None)?.columns(), kind))
+    Ok((signature.columns(), kind))
 }
 
 impl Onnx {

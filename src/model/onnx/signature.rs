@@ -1,11 +1,16 @@
 //! What a model takes and gives: its inputs as columns of the matrix, its outputs as numbers a row.
 
 use super::element;
-use super::proto::{Dimension, Graph, TensorKind, Value};
+use super::proto::{Attribute, Dimension, Graph, TensorKind, Value};
 use super::terms;
 use crate::features::contract::Term;
 use crate::model::columns::{Column, ColumnKind};
 use crate::model::import::ImportError;
+
+/// Columns of all inputs, and rows that a file may fix. Both are a few bytes of a file that would
+/// become as many numbers of ours.
+const COLUMNS_MAX: usize = 1 << 16;
+const ROWS_MAX: usize = 1 << 16;
 
 #[derive(Debug)]
 pub struct Signature {
@@ -14,8 +19,9 @@ pub struct Signature {
     pub batch: Option<usize>,
     /// The outputs that hold numbers a row, in their order.
     pub outputs: Vec<String>,
-    /// Whether the model also gives a label: it is a classifier.
+    /// Whether the outputs are of classes, and how many, where the file says.
     pub classifies: bool,
+    pub classes: Option<usize>,
 }
 
 /// A tensor that a run is fed: some columns of the matrix.
@@ -63,6 +69,15 @@ impl Signature {
         if inputs.is_empty() {
             return Err(ImportError::new("the graph has no inputs"));
         }
+        let wide = inputs.iter().try_fold(0_usize, |sum, input| sum.checked_add(input.columns));
+        if wide.is_none_or(|wide| wide > COLUMNS_MAX) {
+            let what = format!("the inputs have more than {COLUMNS_MAX} columns");
+            return Err(ImportError::new(what));
+        }
+        if let Some(rows) = batch.filter(|rows| *rows > ROWS_MAX) {
+            let what = format!("the inputs have {rows} rows, fixed: {ROWS_MAX} at most are fed");
+            return Err(ImportError::new(what));
+        }
         if let Some(number) = open {
             let others: usize = inputs.iter().map(|input| input.columns).sum();
             let left = columns.unwrap_or(0).saturating_sub(others);
@@ -74,8 +89,13 @@ impl Signature {
             }
             inputs[number].columns = left;
         }
-        let (outputs, classifies) = outputs(graph)?;
-        Ok(Self { inputs, batch, outputs, classifies })
+        let (outputs, has_label) = outputs(graph)?;
+        let listed = listed_classes(graph);
+        // skl2onnx calls the distances of clusters and the scores of anomaly detectors `scores`; a
+        // label stands beside them too.
+        let classifies = (has_label || listed.is_some()) && outputs != ["scores"];
+        let classes = listed.or_else(|| declared_width(graph, &outputs)).filter(|_| classifies);
+        Ok(Self { inputs, batch, outputs, classifies, classes })
     }
 
     /// The columns in their order: those of the first input, then those of the next.
@@ -136,6 +156,24 @@ fn input(value: &Value) -> Result<(Input, Option<usize>), ImportError> {
     let name = value.name.clone();
     let input = Input { name, cells, columns, flat: shape.len() == 1, terms: Vec::new() };
     Ok((input, size(rows)))
+}
+
+/// The classes that a node lists, if there are two at least.
+fn listed_classes(graph: &Graph) -> Option<usize> {
+    let classes = |attribute: &Attribute| match attribute.name.as_str() {
+        "classlabels_int64s" | "classlabels_ints" => Some(attribute.ints.len()),
+        "classlabels_strings" => Some(attribute.strings.len()),
+        _ => None,
+    };
+    let attributes = graph.nodes.iter().flat_map(|node| &node.attributes);
+    attributes.filter_map(classes).max().filter(|classes| *classes > 1)
+}
+
+/// Numbers a row of the only output, where the file says.
+fn declared_width(graph: &Graph, outputs: &[String]) -> Option<usize> {
+    let [name] = outputs else { return Some(outputs.len()) };
+    let output = graph.outputs.iter().find(|output| output.name == *name)?;
+    size(tensor(output)?.shape.as_ref()?.dimensions.get(1)?)
 }
 
 fn unknown_width(value: &Value) -> ImportError {

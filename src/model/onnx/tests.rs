@@ -8,7 +8,7 @@ use super::proto::{Dimension, Graph, Kind, Model, Node, Shape, TensorKind, Value
 use super::{Onnx, Scratch, element, facts};
 use crate::features::contract::{Feature, Kind as FeatureKind};
 use crate::model::import::{ImportError, Source};
-use crate::model::manifest::Format;
+use crate::model::manifest::{Format, TaskKind};
 
 type Tensor<'a> = (&'a str, i32, &'a [Option<i64>]);
 
@@ -123,4 +123,28 @@ fn of_several_wide_outputs_none_is_guessed() {
     let file = file("Identity", &[("x", element::F32, two)], &outputs);
     let told = import(&file, 2).unwrap_err().to_string();
     assert!(told.contains("which of the outputs `y`, `z` is the prediction"), "{told}");
+}
+
+#[test]
+fn what_a_file_merely_declares_is_not_believed() {
+    let wide: &[Option<i64>] = &[None, Some(1 << 40)];
+    let high: &[Option<i64>] = &[Some(1 << 40), Some(2)];
+    for (shape, what) in [(wide, "more than 65536 columns"), (high, "65536 at most are fed")] {
+        let file = file("Identity", &[("x", element::F32, shape)], &[("y", element::F32, shape)]);
+        assert!(facts(&file).unwrap_err().to_string().contains(what), "{what}");
+        assert!(import(&file, 2).unwrap_err().to_string().contains(what), "{what}");
+    }
+}
+
+/// skl2onnx calls distances and anomaly scores `scores`: they are no probabilities of two classes.
+#[test]
+fn two_scores_beside_a_label_are_two_outputs_and_two_probabilities_are_one() {
+    let two: &[Option<i64>] = &[None, Some(2)];
+    let with = |name| {
+        let outputs = [("label", element::I64, two), (name, element::F32, two)];
+        let file = file("Cast", &[("x", element::F32, two)], &outputs);
+        facts(&file).unwrap().1
+    };
+    assert_eq!(with("scores"), TaskKind::Regression);
+    assert_eq!(with("probabilities"), TaskKind::Binary);
 }

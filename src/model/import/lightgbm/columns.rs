@@ -8,6 +8,10 @@
 use crate::features::contract::Term;
 use crate::model::columns::{Column, ColumnKind};
 
+/// Cells of the table that layouts are found by. Where columns with categories are in the
+/// thousands, the contract has to say which is which.
+const CELLS_MAX: usize = 1 << 24;
+
 /// What `feature_infos` says of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Info {
@@ -49,6 +53,10 @@ impl Layout<'_> {
     /// nothing if there is no way at all.
     fn choices(&self) -> Option<Vec<Vec<Option<usize>>>> {
         let (columns, lists) = (self.infos.len(), self.lists.len());
+        let able = self.infos.iter().filter(|info| **info != Info::Number).count();
+        if lists > able || lists.saturating_mul(columns) > CELLS_MAX {
+            return None;
+        }
         // before[c][l]: the columns before c can have the lists before l; after: those from c, l on.
         let mut before = vec![vec![false; lists + 1]; columns + 1];
         let mut after = before.clone();
@@ -118,5 +126,7 @@ mod tests {
         check(&[Codes(7), Codes(2)], &[3], &[0, 3]);
         check(&[Codes(7)], &[], &[0]);
         check(&[Number], &[3], &[0]);
+        // Too many to be laid out: nobody allocates by the square of what a file lists.
+        check(&[Unused; 5_000], &[1; 5_000], &[0; 5_000]);
     }
 }

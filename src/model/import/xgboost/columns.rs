@@ -7,7 +7,7 @@ use crate::model::import::ImportError;
 use super::document::{Encoding, Learner, Whole};
 
 /// Without names of its own a model has columns by declaration alone.
-const UNNAMED_MAX: usize = 1 << 20;
+const UNNAMED_MAX: usize = 1 << 16;
 
 /// Names, kinds and categories. `encodings` stand in column order, none or one a column.
 pub fn columns(learner: &Learner, encodings: &[Encoding]) -> Result<Vec<Column>, ImportError> {

@@ -8,6 +8,8 @@
 mod columns;
 mod document;
 mod objective;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tree;
 mod ubjson;
@@ -151,6 +153,9 @@ impl Forest<'_> {
         let outer = self.learner.gradient_booster.weight_drop.as_deref();
         let weights = outer.or(self.model.weight_drop.as_deref());
         match weights {
+            None if self.learner.gradient_booster.name == "dart" => {
+                Err(ImportError::new("the booster `dart` has no `weight_drop`"))
+            }
             Some(weights) if weights.len() != self.trees.len() => {
                 let (found, trees) = (weights.len(), self.trees.len());
                 let what = format!("`weight_drop` holds {found} values for {trees} trees");

@@ -13,7 +13,7 @@ use super::document::{Nodes, Whole};
 
 /// Words of all category sets of a model. A category is one bit of its set, but makes the set as
 /// long as its code is high: a few bytes of a file could ask for gigabytes.
-pub const SET_WORDS_MAX: usize = 1 << 24;
+pub const SET_WORDS_MAX: usize = 1 << 20;
 
 /// What a tree is part of.
 #[derive(Debug, Clone, Copy)]
@@ -194,9 +194,15 @@ fn vectors(nodes: &Nodes, live: &Live, width: usize) -> Result<Vec<f32>, ImportE
         Some(values) => ("leaf_weights", values),
         None => ("base_weights", &nodes.base_weights),
     };
-    let mut all = Vec::with_capacity(live.leaves.len() * width);
+    let wanted = live.leaves.len().saturating_mul(width);
+    if values.len() < wanted {
+        let what = format!("`{key}` holds {} values for {wanted}", values.len());
+        return Err(ImportError::new(what));
+    }
+    let mut all = Vec::with_capacity(wanted);
     for &node in &live.leaves {
         let place = match nodes.leaf_weights {
+            Some(_) if live.leaves.len() == 1 => Some(0),
             Some(_) => usize::try_from(nodes.right_children[node].0).ok(),
             None => Some(node),
         };
@@ -258,8 +264,9 @@ fn set(codes: &[Whole], words_left: &mut usize) -> Result<CategorySet, ImportErr
         if word >= words.len() {
             let more = word + 1 - words.len();
             *words_left = words_left.checked_sub(more).ok_or_else(|| {
-                let bits = SET_WORDS_MAX / (1 << 15);
-                ImportError::new(format!("the sets of `categories` need more than {bits} Mbit"))
+                let megabits = SET_WORDS_MAX / (1 << 15);
+                let what = format!("the sets of `categories` need more than {megabits} Mbit");
+                ImportError::new(what)
             })?;
             words.resize(word + 1, 0);
         }

@@ -12,10 +12,20 @@ use super::proto::{Attribute, Graph, Node, Tensor};
 use super::signature;
 use crate::model::import::ImportError;
 
+/// Deeper trees are refused: the runtime builds them by recursion, on our stack.
+const DEPTH_MAX: usize = 4096;
+
 /// Checks the trees of a graph, and of those inside its nodes.
 pub fn check(graph: &Graph) -> Result<(), ImportError> {
-    for node in &graph.nodes {
-        let trees = Trees { node, width: node.inputs.first().and_then(|x| width(graph, x)) };
+    check_nodes(&graph.nodes, Some(graph))
+}
+
+/// Checks the trees of some nodes, and of the graphs inside them. Of a function's nodes there is no
+/// graph that would tell an input's width.
+pub fn check_nodes(nodes: &[Node], graph: Option<&Graph>) -> Result<(), ImportError> {
+    for node in nodes {
+        let width = graph.zip(node.inputs.first()).and_then(|(graph, x)| width(graph, x));
+        let trees = Trees { node, width };
         match node.operator.as_str() {
             _ if node.domain != "ai.onnx.ml" => {}
             "TreeEnsembleClassifier" => listed::check(&trees, "class")?,
@@ -128,8 +138,10 @@ impl<'a> Trees<'a> {
         }
     }
 
+    /// Checks that no way down is longer than [`DEPTH_MAX`], or leads back to where it has been.
+    ///
     /// Children may be shared: LightGBM's converter writes a set of categories as a row of nodes
-    /// with one child in common. But no way may lead back to where it has been.
+    /// with one child in common.
     fn acyclic(&self, children: &[[Option<usize>; 2]]) -> Result<(), ImportError> {
         #[derive(Clone, Copy, PartialEq)]
         enum Mark {
@@ -138,6 +150,7 @@ impl<'a> Trees<'a> {
             Done,
         }
         let mut marks = vec![Mark::New; children.len()];
+        let mut heights = vec![0_usize; children.len()];
         for root in 0..children.len() {
             let mut way = vec![root];
             while let Some(node) = way.last().copied() {
@@ -154,6 +167,10 @@ impl<'a> Trees<'a> {
                     }
                     Mark::OnTheWay | Mark::Done => {
                         marks[node] = Mark::Done;
+                        heights[node] = 1 + below.map(|child| heights[*child]).max().unwrap_or(0);
+                        if heights[node] > DEPTH_MAX {
+                            return Err(self.refuse(format!("trees are deeper than {DEPTH_MAX}")));
+                        }
                         way.pop();
                     }
                 }
