@@ -8,9 +8,9 @@ use divan::counter::ItemsCount;
 use foretell::model::Model::{self, Forest as ForestModel};
 use foretell::model::Scratch;
 use foretell::model::columns::{Column, ColumnKind};
-use foretell::model::forest::link::Link;
 use foretell::model::forest::tree::{Child, Side, Split, Test, Tree};
 use foretell::model::forest::{Ensemble, Finish, Forest, Precision, Sum};
+use foretell::model::link::Link;
 use ndarray::{Array2, ShapeBuilder};
 
 fn main() {

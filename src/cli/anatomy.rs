@@ -12,7 +12,7 @@ use crate::model::bundle::Bundle;
 use crate::model::columns::Column;
 use crate::model::forest::census::{Census, Use};
 use crate::model::gate;
-use crate::model::import::{Parsed, Source, parse};
+use crate::model::import::{Parsed, parse};
 use crate::model::version::Version;
 use crate::model::{Model, Scratch};
 
@@ -128,14 +128,7 @@ impl Anatomy {
 
 /// The trees before the engine's forms are made of them.
 fn census(bundle: &Bundle) -> Result<Option<Census>, Failure> {
-    let manifest = &bundle.manifest;
-    let parsed = parse(Source {
-        format: manifest.artifact.format,
-        bytes: &bundle.model,
-        iterations: manifest.artifact.iterations,
-        features: &manifest.features,
-    });
-    match parsed.map_err(|error| Failure::data(error.to_string()))? {
+    match parse(bundle.source()).map_err(|error| Failure::data(error.to_string()))? {
         Parsed::Forest(ensemble) => Ok(Some(Census::of(&ensemble.trees, ensemble.columns.len()))),
         _ => Ok(None),
     }

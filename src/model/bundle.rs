@@ -15,6 +15,7 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::import::Source;
 use super::manifest::{GoldenRow, Manifest};
 
 pub const MANIFEST: &str = "manifest.json";
@@ -70,6 +71,17 @@ impl Bundle {
         let rows = member(folder, &golden.path, &golden.sha256, bytes_max, bytes_max)?;
         let golden = golden_rows(&folder.join(&golden.path), &rows)?;
         Ok(Self { manifest, digest: found, model, golden })
+    }
+
+    /// The model file, and all that an importer needs to know of it.
+    pub fn source(&self) -> Source<'_> {
+        let Manifest { artifact, features, .. } = &self.manifest;
+        Source {
+            format: artifact.format,
+            bytes: &self.model,
+            iterations: artifact.iterations,
+            features,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bundle::{Bundle, BundleError};
-use super::import::{Source, import};
+use super::import::import;
 use super::manifest::{GoldenRow, Manifest, TaskKind};
 use super::version::Version;
 use super::{Model, largest};
@@ -152,13 +152,7 @@ fn is_expected(manifest: &Manifest, expected: Expected<'_>) -> Result<(), Refusa
 /// Imports the model and compiles its contract, column for column.
 pub fn assemble(bundle: &Bundle, settings: &Settings) -> Result<Version, Refusal> {
     let manifest = &bundle.manifest;
-    let engine = import(Source {
-        format: manifest.artifact.format,
-        bytes: &bundle.model,
-        iterations: manifest.artifact.iterations,
-        features: &manifest.features,
-    })
-    .map_err(|error| Refusal::new(Check::Import, error))?;
+    let engine = import(bundle.source()).map_err(|error| Refusal::new(Check::Import, error))?;
     columns_agree(&engine, &manifest.features)?;
     outputs_agree(&engine, manifest)?;
     let decoder = Decoder::new(&manifest.features, &settings.captures, settings.limits)

@@ -3,8 +3,8 @@
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, Zip};
 
 use super::columns::Column;
-use super::forest::link::Link;
 use super::forest::{Precision, plus};
+use super::link::Link;
 
 /// Rows whose sums are held in cache while column after column is added.
 const BLOCK: usize = 256;
@@ -72,9 +72,7 @@ impl Linear {
         mut out: ArrayViewMut2<'_, f64>,
     ) {
         self.predict_raw(x, scratch, out.view_mut());
-        for mut row in out.rows_mut() {
-            self.link.apply(row.as_slice_mut().expect("`out` is row-major"));
-        }
+        self.link.apply_to_rows(out);
     }
 
     /// As [`Model::predict_raw`](super::Model::predict_raw).

@@ -6,6 +6,7 @@ pub mod forest;
 pub mod gate;
 pub mod import;
 pub mod linear;
+pub mod link;
 pub mod manifest;
 #[cfg(feature = "onnx")]
 pub mod onnx;
@@ -13,6 +14,8 @@ pub mod version;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod damage;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
@@ -77,6 +80,14 @@ impl Model {
             #[cfg(feature = "onnx")]
             Self::Onnx(model) => model.predict(x, &mut scratch.onnx, out),
         }
+    }
+
+    /// [`Self::predict`] with buffers of its own.
+    #[cfg(test)]
+    pub fn outputs_of(&self, x: &ndarray::Array2<f64>) -> ndarray::Array2<f64> {
+        let mut out = ndarray::Array2::zeros((x.nrows(), self.outputs()));
+        self.predict(x.view(), &mut Scratch::default(), out.view_mut());
+        out
     }
 
     /// The scores before the transform (log-odds, logarithms, class scores): shapes as in

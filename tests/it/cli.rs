@@ -3,28 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use serde_json::{Value, json};
 
+use crate::program::{foretell, stderr};
 use crate::schemas::assert_valid;
-
-fn foretell() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_foretell"));
-    // A developer's own settings are not ours.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("FORETELL_") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
 
 fn example(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flights").join(path)
-}
-
-fn stderr(output: &std::process::Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The golden rows of a bundle: events and outputs.

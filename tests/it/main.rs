@@ -7,6 +7,7 @@ mod kafka;
 mod models;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod program;
 mod schemas;
 mod simulation;
 mod tidy;

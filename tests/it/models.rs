@@ -3,14 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use serde_json::{Value, json};
 
+use crate::program::{foretell, stderr};
 use crate::schemas::assert_valid;
-
-fn foretell() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_foretell"))
-}
 
 fn case(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance").join(name)
@@ -57,15 +53,11 @@ fn pack(model: &Path, golden: &Path, out: &Path, more: &[&str]) -> std::process:
         .unwrap()
 }
 
-fn told(output: &std::process::Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 fn predictions(bundle: &Path, rows: &[(String, Value)]) -> Vec<Value> {
     let events: String = rows.iter().map(|(event, _)| format!("{event}\n")).collect();
     let output =
         foretell().args(["score", "--bundle"]).arg(bundle).write_stdin(events).output().unwrap();
-    assert!(output.status.success(), "{}", told(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -98,7 +90,7 @@ fn check(case: &Path, model: &Path, name: &str) {
     let rows = rows(case);
     let out = folder.path().join("bundle");
     let packed = pack(model, &golden(&rows, folder.path()), &out, &[]);
-    assert!(packed.status.success(), "{name}: {}", told(&packed));
+    assert!(packed.status.success(), "{name}: {}", stderr(&packed));
     let predictions = predictions(&out, &rows);
     assert_eq!(predictions.len(), rows.len());
     for (prediction, (_, theirs)) in predictions.iter().zip(&rows) {
@@ -149,7 +141,7 @@ fn a_linear_model_written_by_hand_is_packed_and_predicts() {
     let rows = [row(1.0, 0.0), row(-3.0, 0.75)];
     let out = folder.path().join("bundle");
     let packed = pack(&model, &golden(&rows, folder.path()), &out, &[]);
-    assert!(packed.status.success(), "{}", told(&packed));
+    assert!(packed.status.success(), "{}", stderr(&packed));
     assert!(close(&predictions(&out, &rows)[1]["probability"], &rows[1].1[0]));
 }
 
@@ -161,7 +153,7 @@ fn the_proposed_contract_is_a_contract() {
         .arg(model(&case))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", told(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
     let contract: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_valid("contract", &contract);
     let origin = &contract["features"][1];
@@ -173,7 +165,7 @@ fn the_proposed_contract_is_a_contract() {
     fs::write(&file, &output.stdout).unwrap();
     let (golden, out) = (golden(&rows(&case), folder.path()), folder.path().join("bundle"));
     let told_to = pack(&model(&case), &golden, &out, &["--contract", file.to_str().unwrap()]);
-    assert!(told_to.status.success(), "{}", told(&told_to));
+    assert!(told_to.status.success(), "{}", stderr(&told_to));
 }
 
 #[test]
@@ -190,7 +182,7 @@ fn a_vocabulary_in_another_order_than_the_models_is_refused() {
     let (golden, out) = (golden(&rows(&case), folder.path()), folder.path().join("bundle"));
     let refused = pack(&model(&case), &golden, &out, &["--contract", file.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(65));
-    assert!(told(&refused).contains("a category's code is its place"), "{}", told(&refused));
+    assert!(stderr(&refused).contains("a category's code is its place"), "{}", stderr(&refused));
 }
 
 #[test]
@@ -201,17 +193,17 @@ fn a_model_that_stopped_early_is_packed_with_all_iterations_or_up_to_the_best() 
     let all = pack(&model, &golden, &folder.path().join("all"), &[]);
     assert_eq!(all.status.code(), Some(65));
     assert!(
-        told(&all).contains("hint: early stopping found the first 8 iterations"),
+        stderr(&all).contains("hint: early stopping found the first 8 iterations"),
         "{}",
-        told(&all)
+        stderr(&all)
     );
     for (out, iterations) in [("best", "best"), ("first", "8"), ("range", "0..8")] {
         let out = folder.path().join(out);
         let packed = pack(&model, &golden, &out, &["--iterations", iterations]);
-        assert!(packed.status.success(), "{iterations}: {}", told(&packed));
+        assert!(packed.status.success(), "{iterations}: {}", stderr(&packed));
     }
     let beyond = pack(&model, &golden, &folder.path().join("beyond"), &["--iterations", "5..900"]);
-    assert!(told(&beyond).contains("iterations 5 to 900 were asked for"), "{}", told(&beyond));
+    assert!(stderr(&beyond).contains("iterations 5 to 900 were asked for"), "{}", stderr(&beyond));
 }
 
 #[test]
@@ -223,7 +215,9 @@ fn a_golden_row_with_another_class_is_told_as_such() {
     let golden = golden(&rows, folder.path());
     let packed = pack(&model(&case), &golden, &folder.path().join("bundle"), &[]);
     assert_eq!(packed.status.code(), Some(65));
-    assert!(told(&packed).contains("row 3 gives [") && told(&packed).contains("0 was recorded"));
+    assert!(
+        stderr(&packed).contains("row 3 gives [") && stderr(&packed).contains("0 was recorded")
+    );
 }
 
 #[test]
@@ -233,7 +227,7 @@ fn inspect_shows_what_the_trees_are_made_of() {
     let out = folder.path().join("bundle");
     let golden = golden(&rows(&case), folder.path());
     let packed = pack(&model(&case), &golden, &out, &["--iterations", "best"]);
-    assert!(packed.status.success(), "{}", told(&packed));
+    assert!(packed.status.success(), "{}", stderr(&packed));
     let output = foretell().args(["model", "inspect", "--json"]).arg(&out).output().unwrap();
     let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
     let trees = &seen["model"]["trees"];
@@ -262,6 +256,6 @@ fn what_is_no_model_is_named_for_what_it_is() {
         let output = command.args(["model", "pack", "--propose-contract", "--model"]).arg(&file);
         let output = output.output().unwrap();
         assert_eq!(output.status.code(), Some(65));
-        assert!(told(&output).contains(what), "{}", told(&output));
+        assert!(stderr(&output).contains(what), "{}", stderr(&output));
     }
 }

@@ -5,13 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use assert_cmd::Command;
 use foretell::model::bundle::sha256;
 use foretell::model::columns::propose;
 use foretell::model::import::facts;
 use foretell::model::manifest::Format;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::program::{foretell, stderr};
 
 const FLIGHTS: &str = "tests/conformance/onnx-pipeline-forest";
 
@@ -47,12 +48,12 @@ fn bundle() -> TempDir {
 }
 
 fn inspect(bundle: &Path, library: Option<&str>) -> (Output, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_foretell"));
+    let mut command = foretell();
     if let Some(library) = library {
         command.env("FORETELL_ONNXRUNTIME", library);
     }
     let output = command.args(["model", "inspect"]).arg(bundle).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told = stderr(&output);
     (output, told)
 }
 

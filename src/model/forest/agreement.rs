@@ -7,10 +7,10 @@ use ndarray::{Array2, ShapeBuilder, s};
 use proptest::prelude::*;
 
 use super::inputs::SINGLE_CODES;
-use super::link::Link;
 use super::tree::{CategorySet, Child, Coding, Side, Split, Test, Tree, ZERO, contains};
 use super::{Ensemble, Finish, Forest, Precision, Scratch, Sum};
 use crate::model::columns::{Column, ColumnKind};
+use crate::model::link::Link;
 
 const FEATURES: usize = 4;
 

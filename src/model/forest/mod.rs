@@ -9,7 +9,6 @@ mod agreement;
 pub mod bins;
 pub mod census;
 pub mod inputs;
-pub mod link;
 pub mod nodes;
 pub mod planes;
 pub mod search;
@@ -19,8 +18,8 @@ pub mod tree;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
 use crate::model::columns::Column;
+use crate::model::link::Link;
 use inputs::Inputs;
-use link::Link;
 use nodes::Nodes;
 use planes::{LEAVES_MAX, Planes};
 use tree::Tree;
@@ -155,13 +154,10 @@ impl Forest {
         mut out: ArrayViewMut2<'_, f64>,
     ) {
         self.predict_raw(x, scratch, out.view_mut());
-        for mut row in out.rows_mut() {
-            if let Finish::Mean(iterations) = self.sum.finish {
-                row /= iterations as f64;
-            }
-            let row = row.as_slice_mut().expect("`out` is row-major");
-            self.link.apply(row);
+        if let Finish::Mean(iterations) = self.sum.finish {
+            out /= iterations as f64;
         }
+        self.link.apply_to_rows(out);
     }
 
     /// As [`Model::predict_raw`](crate::model::Model::predict_raw).

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ImportError, Source, json, sniff};
 use crate::model::columns::{Column, ColumnKind};
-use crate::model::forest::{Precision, link};
+use crate::model::forest::Precision;
 use crate::model::linear::Linear;
+use crate::model::link;
 
 const FORMAT: &str = "foretell-linear";
 const VERSION: u32 = 1;
@@ -128,8 +129,8 @@ impl From<Link> for link::Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Model;
     use crate::model::manifest::{Format, Iterations};
-    use crate::model::{Model, Scratch};
     use ndarray::{Array2, array};
 
     const TWO: &str = r#"{"format":"foretell-linear","version":1,"link":"identity",
@@ -138,9 +139,7 @@ mod tests {
     fn outputs(text: &str, x: &Array2<f64>) -> Array2<f64> {
         let model = super::super::import(Source::new(Format::Linear, text.as_bytes())).unwrap();
         assert!(matches!(model, Model::Linear(_)));
-        let mut out = Array2::zeros((x.nrows(), model.outputs()));
-        model.predict(x.view(), &mut Scratch::default(), out.view_mut());
-        out
+        model.outputs_of(x)
     }
 
     fn check_close(found: &Array2<f64>, wanted: &Array2<f64>) {

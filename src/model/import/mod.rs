@@ -22,9 +22,9 @@ use std::ops::Range;
 use crate::features::contract::Feature;
 use crate::model::Model;
 use crate::model::columns::Column;
-use crate::model::forest::link::Link;
 use crate::model::forest::{Ensemble, Forest};
 use crate::model::linear::Linear;
+use crate::model::link::Link;
 use crate::model::manifest::{Format, Iterations, TaskKind};
 #[cfg(feature = "onnx")]
 use crate::model::onnx::{self, Onnx};
@@ -47,6 +47,9 @@ pub enum Parsed {
     Linear(Linear),
 }
 
+/// The iterations up to the best one of early stopping, and all of them.
+pub type Best = (usize, usize);
+
 /// What a model file says of itself that is not for scoring.
 #[derive(Debug)]
 pub struct Facts {
@@ -54,8 +57,8 @@ pub struct Facts {
     pub columns: Vec<Column>,
     /// What its outputs look like.
     pub kind: TaskKind,
-    /// The iterations up to the best one of early stopping, and all: where the file tells.
-    pub best: Option<(usize, usize)>,
+    /// Where the file tells.
+    pub best: Option<Best>,
 }
 
 /// Reads a model file.
@@ -76,7 +79,7 @@ pub fn parse(source: Source<'_>) -> Result<Parsed, ImportError> {
         Format::Lightgbm => lightgbm::read(source).map(Parsed::Forest),
         Format::Linear => linear::read(source).map(Parsed::Linear),
         Format::Onnx => Err(ImportError::new("an ONNX model is a graph, which has no such form")),
-        Format::Xgboost => xgboost::read(source),
+        Format::Xgboost => xgboost::read_with_best(source).map(|(parsed, _)| parsed),
     }
 }
 
@@ -85,11 +88,15 @@ pub fn facts(format: Format, bytes: &[u8]) -> Result<Facts, ImportError> {
     if format == Format::Onnx {
         return onnx_facts(bytes);
     }
-    let (columns, outputs, link) = match parse(Source::new(format, bytes))? {
+    let source = Source::new(format, bytes);
+    let (parsed, best) = match format {
+        Format::Xgboost => xgboost::read_with_best(source)?,
+        _ => (parse(source)?, None),
+    };
+    let (columns, outputs, link) = match parsed {
         Parsed::Forest(ensemble) => (ensemble.columns, ensemble.sum.start.len(), ensemble.link),
         Parsed::Linear(linear) => (linear.columns().to_vec(), linear.outputs(), linear.link()),
     };
-    let best = if format == Format::Xgboost { xgboost::best(bytes)? } else { None };
     Ok(Facts { columns, kind: kind(format, link, outputs), best })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foretell::config::{Kafka, Topics};
@@ -12,6 +12,7 @@ use toml::Value;
 use super::broker::Broker;
 use super::instance::Instance;
 use super::{model, scratch};
+use crate::program;
 
 pub struct Deployment {
     pub name: String,
@@ -93,7 +94,7 @@ impl Deployment {
     /// Starts an instance whose configuration differs in some keys.
     pub fn start_with(&self, keys: &[(&'static str, Value)]) -> Instance {
         let (path, name) = self.configuration(keys);
-        let mut command = foretell();
+        let mut command = program::command();
         command.arg("run").arg("--config").arg(&path);
         Instance::spawn(name, command, path.with_extension("log"))
     }
@@ -101,8 +102,12 @@ impl Deployment {
     /// Runs a command of the program to its end.
     pub fn foretell(&self, command: &str, arguments: &[&str]) -> Output {
         let (path, _) = self.configuration(&[]);
-        let output =
-            foretell().args(command.split(' ')).arg("--config").arg(path).args(arguments).output();
+        let output = program::command()
+            .args(command.split(' '))
+            .arg("--config")
+            .arg(path)
+            .args(arguments)
+            .output();
         output.expect("foretell can be run")
     }
 
@@ -120,17 +125,6 @@ impl Deployment {
         let offset = offset.and_then(|offset| offset.parse().ok());
         offset.unwrap_or_else(|| panic!("expected `{command}` to say its offset, got:\n{talk}"))
     }
-}
-
-/// The program, free of what this process was told.
-fn foretell() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_foretell"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("FORETELL_") {
-            command.env_remove(name);
-        }
-    }
-    command
 }
 
 /// One worker an instance, the shortest session that a broker takes, and logs for a program.

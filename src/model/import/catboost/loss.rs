@@ -1,7 +1,7 @@
 //! The loss function, which says what a sum means.
 
-use crate::model::forest::link::Link;
 use crate::model::import::ImportError;
+use crate::model::link::Link;
 
 use super::file::ModelInfo;
 

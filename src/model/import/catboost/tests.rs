@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use ndarray::{Array2, array};
+use ndarray::array;
 use serde_json::{Value, json};
 
 use crate::features::contract::{Feature, Kind, Term, Unknown};
+use crate::model::Model;
 use crate::model::import::{ImportError, Source, facts, import};
 use crate::model::manifest::{Format, Iterations};
-use crate::model::{Model, Scratch};
 
 use super::features::hash;
 
@@ -57,12 +57,6 @@ fn read(model: &Value, contract: &[Feature]) -> Result<Model, ImportError> {
     import(Source { features: contract, ..Source::new(Format::Catboost, bytes.as_bytes()) })
 }
 
-fn outputs(model: &Model, x: &Array2<f64>) -> Array2<f64> {
-    let mut out = Array2::zeros((x.nrows(), model.outputs()));
-    model.predict(x.view(), &mut Scratch::default(), out.view_mut());
-    out
-}
-
 #[test]
 fn a_hash_is_that_of_catboost() {
     let path = "tests/conformance/malformed/catboost-online-ctr/model.json";
@@ -94,7 +88,7 @@ fn a_category_is_its_place_in_the_contract_and_the_model_knows_its_text() {
     ];
     let sums = [3.0, 4.0, 1.0 + 10.0, 1.0, 1.0, 2.0];
     let wanted = sums.map(|sum| 2.0 * sum + 100.0);
-    assert_eq!(outputs(&model, &x).into_raw_vec_and_offset().0, wanted);
+    assert_eq!(model.outputs_of(&x).into_raw_vec_and_offset().0, wanted);
 }
 
 #[test]
@@ -144,7 +138,7 @@ fn losses_with_classes_have_an_output_a_class() {
         "class_params": {"class_names": ["a", "b"]}});
     model["oblivious_trees"] = json!([{"splits": [], "leaf_values": [0, 1]}]);
     model["scale_and_bias"] = json!([1, [0, -1]]);
-    let found = outputs(&read(&model, &[]).unwrap(), &array![[0.0, 0.0]]);
+    let found = read(&model, &[]).unwrap().outputs_of(&array![[0.0, 0.0]]);
     assert_eq!(found, array![[0.5, 0.5]]);
     model["model_info"]["class_params"]["class_names"] = json!(["a", "b", "c"]);
     let error = read(&model, &[]).unwrap_err().to_string();
@@ -161,7 +155,7 @@ fn iterations_are_trees() {
         features: &contract,
         ..Source::new(Format::Catboost, bytes.as_bytes())
     };
-    assert_eq!(outputs(&import(source).unwrap(), &array![[0.0, 0.0]]), array![[120.0]]);
+    assert_eq!(import(source).unwrap().outputs_of(&array![[0.0, 0.0]]), array![[120.0]]);
 }
 
 #[test]
@@ -235,7 +229,7 @@ fn nested_trees_are_checked_node_by_node() {
     let (one, two) = (json!({"value": 1}), json!({"value": [2]}));
     model["trees"] = json!([{"split": split, "left": one, "right": two}]);
     let x = array![[0.0, 0.0], [0.0, 1.0]];
-    assert_eq!(outputs(&read(&model, &[]).unwrap(), &x), array![[102.0], [104.0]]);
+    assert_eq!(read(&model, &[]).unwrap().outputs_of(&x), array![[102.0], [104.0]]);
     for (node, wanted) in [
         (json!({"split": split, "left": one}), "neither `split`, `left` and `right` alone"),
         (

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::model::forest::link::Link;
 use crate::model::import::ImportError;
+use crate::model::link::Link;
 
 use super::VERSIONS;
 use super::columns::Info;

@@ -20,7 +20,7 @@ use crate::model::forest::{Ensemble, Finish, Precision, Sum};
 use crate::model::linear::Linear;
 use crate::model::manifest::Iterations;
 
-use super::{ImportError, Parsed, Source, chosen};
+use super::{Best, ImportError, Parsed, Source, chosen};
 use document::{BoosterModel, Document, Learner, Nodes, Single, Whole};
 use objective::Objective;
 use tree::{SET_WORDS_MAX, Whereabouts};
@@ -28,36 +28,29 @@ use tree::{SET_WORDS_MAX, Whereabouts};
 /// As many outputs are believed of a file whatever it holds for them.
 const OUTPUTS_ALWAYS: usize = 1024;
 
-/// Reads a whole model file.
-pub(super) fn read(source: Source<'_>) -> Result<Parsed, ImportError> {
+/// Reads a whole model file, and what early stopping left in it.
+pub(super) fn read_with_best(source: Source<'_>) -> Result<(Parsed, Option<Best>), ImportError> {
     let document = text::document(source.bytes)?;
     let (learner, model) = (&document.learner, model(&document)?);
     let objective = Objective::named(&learner.objective.name)?;
     let columns = columns::columns(learner, &model.cats.enc)?;
     match (&model.trees, &model.weights) {
         (Some(trees), None) => {
-            let trees = Forest { model, trees, learner }.read(columns.len(), source.iterations)?;
+            let forest = Forest { model, trees, learner };
+            let trees = forest.read(columns.len(), source.iterations)?;
             let start = margins(learner, objective)?;
             let sum = Sum { start, precision: Precision::Single, finish: Finish::Sum };
-            Ok(Parsed::Forest(Ensemble { columns, trees, sum, link: objective.link }))
+            let ensemble = Ensemble { columns, trees, sum, link: objective.link };
+            Ok((Parsed::Forest(ensemble), forest.best()?))
         }
         (None, Some(_)) if source.iterations.is_some() => {
             Err(ImportError::new("a gblinear model has no iterations to choose from"))
         }
-        (None, Some(weights)) => linear(learner, columns, objective, weights).map(Parsed::Linear),
+        (None, Some(weights)) => {
+            Ok((Parsed::Linear(linear(learner, columns, objective, weights)?), None))
+        }
         _ => Err(ImportError::new("the booster holds neither `trees` nor `weights`, or both")),
     }
-}
-
-/// The iterations up to the best one of early stopping, and all, if the file tells.
-pub(super) fn best(bytes: &[u8]) -> Result<Option<(usize, usize)>, ImportError> {
-    let document = text::document(bytes)?;
-    let (learner, model) = (&document.learner, model(&document)?);
-    let (Some(trees), Some(best)) = (&model.trees, learner.attributes.best_iteration) else {
-        return Ok(None);
-    };
-    let starts = Forest { learner, model, trees }.starts(outputs(learner))?;
-    Ok(Some((best.0.saturating_add(1), starts.len() - 1)))
 }
 
 fn model(document: &Document) -> Result<&BoosterModel, ImportError> {
@@ -114,6 +107,13 @@ impl Forest<'_> {
         trees.truncate(starts[iterations.end]);
         trees.drain(..starts[iterations.start]);
         Ok(trees)
+    }
+
+    /// What early stopping says.
+    fn best(&self) -> Result<Option<Best>, ImportError> {
+        let Some(best) = self.learner.attributes.best_iteration else { return Ok(None) };
+        let all = self.starts(outputs(self.learner))?.len() - 1;
+        Ok(Some((best.0.saturating_add(1), all)))
     }
 
     /// So many outputs are to be held in memory: the file has to have something for them.

@@ -1,7 +1,7 @@
 //! What a score means: the objective's transform, and the margin that `base_score` stands for.
 
-use crate::model::forest::link::Link;
 use crate::model::import::ImportError;
+use crate::model::link::Link;
 
 /// An objective, as far as prediction goes.
 #[derive(Debug, Clone, Copy)]

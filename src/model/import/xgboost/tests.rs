@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use ndarray::{Array2, array};
+use ndarray::array;
 use serde_json::{Value, json};
 
+use crate::model::Model;
 use crate::model::import::{Source, import};
 use crate::model::manifest::Format;
-use crate::model::{Model, Scratch};
 
 fn case(name: &str) -> Value {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
@@ -45,17 +45,11 @@ fn leaf(right: i64, weights: &[f64]) -> Value {
     })
 }
 
-fn predict(model: &Model, x: &Array2<f64>) -> Array2<f64> {
-    let mut out = Array2::zeros((x.nrows(), model.outputs()));
-    model.predict(x.view(), &mut Scratch::default(), out.view_mut());
-    out
-}
-
 #[test]
 fn a_tree_of_one_leaf_may_hold_a_vector() {
     for right in [-1, 0] {
         let model = read(&model(1, 2, &leaf(right, &[0.5, -1.5]))).unwrap();
-        assert_eq!(predict(&model, &array![[7.0]]), array![[0.5, -1.5]]);
+        assert_eq!(model.outputs_of(&array![[7.0]]), array![[0.5, -1.5]]);
     }
 }
 
@@ -110,7 +104,7 @@ fn far_categories_are_walked_or_refused() {
     };
     let one = read(&model(1)).unwrap();
     let x = array![[f64::from(code)], [1.0], [f64::NAN]];
-    assert_eq!(predict(&one, &x), array![[4.0], [3.0], [4.0]]);
+    assert_eq!(one.outputs_of(&x), array![[4.0], [3.0], [4.0]]);
     let told = read(&model(3)).unwrap_err();
     assert!(told.contains("sets of `categories` need more than"), "{told}");
 }

@@ -1,5 +1,7 @@
 //! From a row of raw scores to what the training library's `predict` gives.
 
+use ndarray::ArrayViewMut2;
+
 /// An objective's output transform, in place on one row of scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Link {
@@ -20,6 +22,16 @@ pub enum Link {
 }
 
 impl Link {
+    /// Transforms each row of `out`.
+    ///
+    /// # Panics
+    /// If `out` is not row-major.
+    pub fn apply_to_rows(self, mut out: ArrayViewMut2<'_, f64>) {
+        for mut row in out.rows_mut() {
+            self.apply(row.as_slice_mut().expect("`out` is row-major"));
+        }
+    }
+
     pub fn apply(self, row: &mut [f64]) {
         let each: fn(f64) -> f64 = match self {
             Self::Identity => return,
