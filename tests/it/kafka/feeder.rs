@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord};
 
 use super::deployment::Deployment;
-use super::eventually::SOON;
-use super::topics;
+use super::topics::{self, Undelivered};
 
 /// The event of a number, and its key. Its `x` goes round through 0 to 999.
 pub fn event(number: u64) -> (String, String) {
@@ -17,7 +16,7 @@ pub fn event(number: u64) -> (String, String) {
     (format!("key-{}", number % 97), format!(r#"{{"id":"{number}","x":{x},"kind":"{kind}"}}"#))
 }
 
-fn publish_next(deployment: &Deployment, producer: &BaseProducer) {
+fn publish_next(deployment: &Deployment, producer: &BaseProducer<Undelivered>) {
     let number = deployment.next_event.fetch_add(1, Ordering::Relaxed);
     let (key, value) = event(number);
     let record = BaseRecord::to(&deployment.topics.events).key(&key).payload(&value);
@@ -32,7 +31,7 @@ pub fn burst(deployment: &Deployment, count: u64) {
     for _ in 0..count {
         publish_next(deployment, &producer);
     }
-    producer.flush(SOON).expect("the broker takes the events");
+    topics::flush(&producer);
 }
 
 /// Publishes at a steady rate in the background.
@@ -78,5 +77,5 @@ fn feed(deployment: &Deployment, per_second: u64, stop: &AtomicBool) {
         producer.poll(Duration::ZERO);
         thread::sleep(Duration::from_millis(2));
     }
-    producer.flush(SOON).expect("the broker takes the events");
+    topics::flush(&producer);
 }

@@ -1,14 +1,16 @@
 //! What is on a topic, and what an administrator does to one.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use foretell::bus::tail::{Record, Step, Tail};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::deployment::Deployment;
@@ -38,20 +40,45 @@ pub fn client(deployment: &Deployment) -> ClientConfig {
     config
 }
 
+/// Remembers what the broker did not take: an event that never was must not be waited for.
+#[derive(Default)]
+pub struct Undelivered(Mutex<Vec<String>>);
+
+impl ClientContext for Undelivered {}
+
+impl ProducerContext for Undelivered {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            let of = format!("partition {}: {error}", message.partition());
+            self.0.lock().expect("no thread panicked over it").push(of);
+        }
+    }
+}
+
 /// A producer that outlasts an outage of the broker.
-pub fn producer(deployment: &Deployment) -> BaseProducer {
+pub fn producer(deployment: &Deployment) -> BaseProducer<Undelivered> {
     client(deployment)
         .set("enable.idempotence", "true")
         .set("message.timeout.ms", SOON.as_millis().to_string())
-        .create()
+        .create_with_context(Undelivered::default())
         .expect("a producer can be made")
+}
+
+/// Waits until the broker has all that was sent.
+#[track_caller]
+pub fn flush(producer: &BaseProducer<Undelivered>) {
+    producer.flush(SOON).expect("the broker answers for all that was sent");
+    let undelivered = producer.context().0.lock().expect("no thread panicked over it");
+    assert!(undelivered.is_empty(), "expected the broker to take all, not: {undelivered:?}");
 }
 
 /// Publishes one record, and sees it arrive.
 pub fn publish(deployment: &Deployment, topic: &str, key: &str, value: &str) {
     let producer = producer(deployment);
     producer.send(BaseRecord::to(topic).key(key).payload(value)).expect("the queue has room");
-    producer.flush(SOON).expect("the broker takes the record");
+    flush(&producer);
 }
 
 fn admin(deployment: &Deployment) -> AdminClient<DefaultClientContext> {
