@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use foretell::config::{Kafka, Topics};
@@ -22,6 +23,8 @@ pub struct Deployment {
     keys: BTreeMap<&'static str, Value>,
     /// Number of the next event that anyone feeds: ids are never given twice.
     pub next_event: AtomicU64,
+    /// Events that the broker took: what it did not take, nobody has to answer.
+    pub fed: Arc<AtomicU64>,
     instances: AtomicU64,
 }
 
@@ -58,8 +61,8 @@ impl Deployment {
         };
         let folder = scratch::folder(&name);
         let keys = defaults(&name, bootstrap_servers, &topics);
-        let (next_event, instances) = Default::default();
-        Self { name, kafka, topics, folder, keys, next_event, instances }
+        let (next_event, fed, instances) = Default::default();
+        Self { name, kafka, topics, folder, keys, next_event, fed, instances }
     }
 
     /// The same, with a key of the configuration set.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::producer::{BaseProducer, BaseRecord};
 
 use super::deployment::Deployment;
-use super::topics::{self, Undelivered};
+use super::topics::{self, Deliveries};
 
 /// The event of a number, and its key. Its `x` goes round through 0 to 999.
 pub fn event(number: u64) -> (String, String) {
@@ -16,7 +16,7 @@ pub fn event(number: u64) -> (String, String) {
     (format!("key-{}", number % 97), format!(r#"{{"id":"{number}","x":{x},"kind":"{kind}"}}"#))
 }
 
-fn publish_next(deployment: &Deployment, producer: &BaseProducer<Undelivered>) {
+fn publish_next(deployment: &Deployment, producer: &BaseProducer<Deliveries>) {
     let number = deployment.next_event.fetch_add(1, Ordering::Relaxed);
     let (key, value) = event(number);
     let record = BaseRecord::to(&deployment.topics.events).key(&key).payload(&value);
@@ -27,7 +27,7 @@ fn publish_next(deployment: &Deployment, producer: &BaseProducer<Undelivered>) {
 
 /// Publishes `count` events as fast as the broker takes them.
 pub fn burst(deployment: &Deployment, count: u64) {
-    let producer = topics::producer(deployment);
+    let producer = topics::producer(deployment, &deployment.fed);
     for _ in 0..count {
         publish_next(deployment, &producer);
     }
@@ -66,7 +66,7 @@ impl Drop for Feeder {
 }
 
 fn feed(deployment: &Deployment, per_second: u64, stop: &AtomicBool) {
-    let producer = topics::producer(deployment);
+    let producer = topics::producer(deployment, &deployment.fed);
     let (began, mut sent) = (Instant::now(), 0);
     while !stop.load(Ordering::Relaxed) {
         let due = (began.elapsed().as_secs_f64() * per_second as f64) as u64;

@@ -87,7 +87,7 @@ impl<'a> Probe<'a> {
     /// Waits until each event that was fed by now has an answer.
     #[track_caller]
     pub fn await_all(&mut self, within: Duration) {
-        let fed = self.deployment.next_event.load(Ordering::Relaxed);
+        let fed = self.deployment.fed.load(Ordering::Relaxed);
         self.await_answers(within, fed);
     }
 
