@@ -1,14 +1,12 @@
 //! From an event's JSON bytes straight to a row of the matrix.
 
-use std::collections::BTreeMap;
-
 use ndarray::ArrayViewMut1;
 use serde::de::IgnoredAny;
 
 use super::contract::{self, ContractError, Feature};
 use super::path::{self, Place, PointerFault, Tree, Want};
-use super::value;
-use super::walk::Walk;
+use super::reading::Reading;
+use super::{scan, value, walk};
 use crate::reject::{Reason, Reject};
 
 /// A required feature's number while its value has not been met: no event holds it, since JSON
@@ -60,9 +58,9 @@ pub struct Decoder {
     names: Vec<String>,
     /// Each feature's pointer, for messages.
     paths: Vec<String>,
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
     /// The row of an event without fields.
-    blank: Vec<f64>,
+    pub(super) blank: Vec<f64>,
     /// The columns whose value may not be absent, ascending.
     required: Vec<usize>,
     captures: usize,
@@ -144,17 +142,12 @@ impl Decoder {
         assert_eq!(row.len(), self.names.len(), "one element a feature");
         assert_eq!(spans.len(), self.captures, "one span a capture");
         let event = self.document(event)?;
-        let mut walk = Walk {
-            places: &self.places,
-            blank: &self.blank,
-            event,
-            row,
-            spans,
-            faults: BTreeMap::new(),
-            seen: 0,
-        };
-        walk.read().map_err(not_json)?;
-        self.judge(walk)
+        let mut reading = Reading::new(&self.blank, row, spans);
+        if !scan::read(event, &self.places, &mut reading) {
+            reading.clear();
+            walk::read(event, &self.places, &mut reading).map_err(not_json)?;
+        }
+        self.judge(reading)
     }
 
     /// The event as text, if nothing but its syntax and its features can still be wrong.
@@ -177,8 +170,8 @@ impl Decoder {
     }
 
     /// The first feature in the contract's order that is at fault, if any is.
-    fn judge(&self, walk: Walk<'_>) -> Result<(), Reject> {
-        let Walk { row, mut faults, .. } = walk;
+    fn judge(&self, reading: Reading<'_>) -> Result<(), Reject> {
+        let Reading { row, mut faults, .. } = reading;
         let absent = self.required.iter().copied().find(|&column| row[column] == ABSENT);
         let (column, reason, what) = match (absent, faults.pop_first()) {
             (None, None) => return Ok(()),

@@ -1,13 +1,16 @@
 //! From an event's JSON to a row of the matrix.
 //!
 //! [`contract`] says which fields are features. [`decode::Decoder`] is the contract compiled:
-//! `path` makes one tree of all pointers, `walk` goes along it while `serde_json` reads the event
-//! once, `value` turns what stands at a leaf into a number, and `words` finds keys and
+//! `path` makes one tree of all pointers, `scan` goes along it through an event that leaves no
+//! doubt, `walk` through any other while `serde_json` reads it, and both tell a `reading` what
+//! they meet. `value` turns what stands at a leaf into a number, and `words` finds keys and
 //! categories. `reference` is the same as a specification, for tests.
 
 pub mod contract;
 pub mod decode;
 mod path;
+mod reading;
+mod scan;
 mod value;
 mod walk;
 mod words;

@@ -1,16 +1,20 @@
 //! The decoder as a specification: by way of `serde_json::Value`, slow and plain. Whatever event
-//! chance writes under whatever contract, the decoder agrees with it.
+//! chance writes under whatever contract, the decoder agrees with it, and its two readings with
+//! each other.
 
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::Offset;
+use ndarray::Array1;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::Value;
 
 use super::contract::{Feature, Kind, Part, Term, Unknown};
-use super::decode::Limits;
+use super::decode::{Decoder, Limits, Span};
+use super::reading::Reading;
 use super::tests::run;
+use super::{scan, walk};
 use crate::reject::Reason;
 
 const LIMITS: Limits = Limits { event_bytes_max: 400, json_depth_max: 5 };
@@ -227,6 +231,41 @@ fn decoded(contract: &[Feature], captures: &[String], event: &[u8]) -> Outcome {
     Ok((row, texts.into_iter().map(|text| text.map(value)).collect()))
 }
 
+/// Any text that is an event, or was one before a few of its bytes were replaced, left out or
+/// doubled.
+fn damaged() -> impl Strategy<Value = String> {
+    let bytes = b"{}[]\",:\\ \t\n\x0b\x1f\x7f0019aeE+-.tfnu";
+    let damage = (any::<Index>(), select(&bytes[..]), 0..3_usize);
+    (object(value()), vec(damage, 0..4)).prop_map(|(text, damages)| {
+        let mut bytes = text.into_bytes();
+        for (at, byte, how) in damages {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = at.index(bytes.len());
+            match how {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        // Damage within an é is the business of the UTF-8 check.
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// What a reading leaves: the row, the captures, and the faults.
+type Left = (Vec<u64>, Vec<Option<Span>>, String);
+
+fn reading(decoder: &Decoder, read: impl FnOnce(&mut Reading<'_>) -> bool) -> Option<Left> {
+    let mut row = Array1::zeros(decoder.features().len());
+    let mut spans = vec![None; decoder.captures()];
+    let mut reading = Reading::new(&decoder.blank, row.view_mut(), &mut spans);
+    let is_read = read(&mut reading);
+    let faults = format!("{:?}", reading.faults);
+    is_read.then(|| (bits(&row.to_vec()), spans, faults))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4096) })]
     #[test]
@@ -238,5 +277,24 @@ proptest! {
         let bits = |outcome: Outcome| outcome.map(|(row, captured)| (bits(&row), captured));
         let found = decoded(&contract, &captures, &event);
         prop_assert_eq!(bits(found), bits(reference(&contract, &captures, &event)));
+    }
+
+    #[test]
+    fn the_quick_reading_agrees_with_the_complete_one(
+        contract in contract(),
+        captures in vec(prop_oneof![4 => pointer(), 1 => Just(String::new())], 0..3),
+        event in damaged(),
+    ) {
+        let decoder = Decoder::new(&contract, &captures, LIMITS).unwrap();
+        let Decoder { places, .. } = &decoder;
+        let quick = reading(&decoder, |reading| scan::read(&event, places, reading));
+        let complete = reading(&decoder, |reading| walk::read(&event, places, reading).is_ok());
+        if quick.is_some() {
+            prop_assert_eq!(quick, complete);
+        } else if let Some((_, _, faults)) = complete {
+            // It may give up where it is not sure: escapes in what is read, mostly.
+            let has_doubt = event.contains('\\') || event.contains(['e', 'E']);
+            prop_assert!(has_doubt, "{event}: {faults}");
+        }
     }
 }

@@ -5,6 +5,8 @@ use serde_json::json;
 
 use super::contract::{ContractError, Feature};
 use super::decode::{Decoder, Limits};
+use super::reading::Reading;
+use super::scan;
 use crate::reject::{Reason, Reject};
 
 const LIMITS: Limits = Limits { event_bytes_max: 1 << 20, json_depth_max: 32 };
@@ -71,6 +73,33 @@ fn a_whole_event_becomes_a_row() {
             "departure":{"gate":"C70","delay":2.5},"late":true,"gates":[1,2,3]}"#,
         [5.0, 2.5, 1.0, 1.0, 2.0],
     );
+}
+
+#[track_caller]
+fn check_is_quick(event: &str, expected: bool) {
+    let decoder = Decoder::new(&flights(), &["/id".to_owned()], LIMITS).unwrap();
+    let (mut row, mut spans) = (Array1::zeros(5), [None]);
+    let mut reading = Reading::new(&decoder.blank, row.view_mut(), &mut spans);
+    assert_eq!(scan::read(event, &decoder.places, &mut reading), expected, "{event}");
+}
+
+#[test]
+fn ordinary_events_are_read_the_quick_way() {
+    check_is_quick(
+        r#"{"id": "é\u00e9\n", "scheduled": "2013-01-01T05:15:00-05:00", "x": [{"y": {}}, 1.5e3],
+            "departure": {"gate": "C\"70", "delay": -2.50}, "late": null, "gates": [1, 2e-1, []]}"#,
+        true,
+    );
+    // What else would be read in a way of its own.
+    check_is_quick(r#"{"carrier":"\u0041A"}"#, false);
+    check_is_quick(r#"{"\u0041":1}"#, false);
+    check_is_quick(r#"{"x":1e999}"#, false);
+    check_is_quick(r#"{"x":01}"#, false);
+    check_is_quick(r#"{"x":1,}"#, false);
+    check_is_quick(r#"{"x":"\x"}"#, false);
+    check_is_quick("{\"x\":\"\t\"}", false);
+    check_is_quick("{} {}", false);
+    check_is_quick(&format!("{{\"x\":{}{}}}", "[".repeat(64), "]".repeat(64)), false);
 }
 
 #[test]
@@ -242,7 +271,25 @@ fn a_number_beyond_f64_is_refused_where_it_is_read() {
 
 #[test]
 fn every_decimal_is_its_nearest_f64() {
-    for text in ["0.1", "0.30000000000000004", "2.2250738585072014e-308", "1e-400", "-0.0"] {
+    for text in [
+        "0.1",
+        "0.30000000000000004",
+        "2.2250738585072014e-308",
+        "1e-400",
+        "-0.0",
+        "-0",
+        "9007199254740993",
+        "9007199254740.993",
+        "0.9007199254740992",
+        "9999999999999999999",
+        "-9223372036854775809",
+        "18446744073709551616",
+        "1.000000000000000000000000001",
+        "0.000000000000000001",
+        "123456789012345678.5",
+        "4.35",
+        "1E+5",
+    ] {
         let event = format!(r#"{{"departure":{{"delay":{text}}}}}"#);
         assert_eq!(row(&event)[1].to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
     }

@@ -1,136 +1,43 @@
-//! One reading of an event, along the tree of the contract's pointers.
+//! The complete reading of an event, along the tree of the contract's pointers.
 //!
 //! `serde_json` reads the text once from left to right and calls back for every place that some
-//! pointer names; everything else is skipped without being built. Where an object repeats a key,
-//! the last value counts as if those before it had not been there, in all that they contained.
+//! pointer names; everything else is skipped without being built. It decides what is JSON and
+//! words what is not; `scan` is quicker with the events that leave no doubt.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use ndarray::ArrayViewMut1;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::decode::Span;
 use super::path::Place;
-use super::value::{Fault, Found, Timestamp};
+use super::reading::Reading;
+use super::value::Found;
 use super::words::Words;
 
-/// What is known of an event while it is read.
-pub struct Walk<'a> {
-    pub places: &'a [Place],
-    /// The row of an event without fields.
-    pub blank: &'a [f64],
-    pub event: &'a str,
-    pub row: ArrayViewMut1<'a, f64>,
-    pub spans: &'a mut [Option<Span>],
-    /// By column. A key that is repeated may still heal one, and the text may still turn out to
-    /// be no JSON, so that none ends the reading.
-    pub faults: BTreeMap<usize, Fault>,
-    /// The bits of the places whose value has been read.
-    pub seen: u64,
-}
-
-impl<'a> Walk<'a> {
-    /// Reads the whole event, which has to begin with an object.
-    ///
-    /// # Errors
-    /// The event is not one JSON document; faults of features are in `faults`.
-    pub fn read(&mut self) -> serde_json::Result<()> {
-        let place = &self.places[0];
-        self.row.iter_mut().zip(self.blank).for_each(|(cell, &blank)| *cell = blank);
-        self.spans.fill(None);
-        for &capture in &place.captures {
-            self.spans[capture] = Some(Span::of_document(self.event));
-        }
-        let mut json = serde_json::Deserializer::from_str(self.event);
-        json.deserialize_any(At { walk: self, place })?;
-        json.end()
-    }
-
-    /// Notes that a place's value is being read; if it is not the first, all that was found below
-    /// the place is forgotten: a repeated key costs the features below it, not the event again.
-    fn enter(&mut self, place: &Place) {
-        if self.seen & place.bit != 0 {
-            self.forget_below(place);
-        }
-        self.seen |= place.bit;
-    }
-
-    #[cold]
-    fn forget_below(&mut self, place: &Place) {
-        for &column in &place.columns_below {
-            self.write(column, self.blank[column]);
-        }
-        for &capture in &place.captures_below {
-            self.spans[capture] = None;
-        }
-    }
-
-    #[inline]
-    fn write(&mut self, column: usize, number: f64) {
-        self.row[column] = number;
-        if !self.faults.is_empty() {
-            self.faults.remove(&column);
-        }
-    }
-
-    #[cold]
-    fn fail(&mut self, column: usize, fault: Fault) {
-        self.row[column] = f64::NAN;
-        self.faults.insert(column, fault);
-    }
-
-    fn write_null(&mut self, place: &Place) {
-        for column in place.columns() {
-            self.write(column, self.blank[column]);
-        }
-    }
-
-    fn write_found(&mut self, place: &Place, found: Found<'_>) {
-        for (column, reader) in &place.readers {
-            match reader.read(found) {
-                Some(number) => self.write(*column, number),
-                None => self.fail(*column, reader.fault(found)),
-            }
-        }
-        if !place.parts.is_empty() {
-            self.write_timestamp(place, found);
-        }
-    }
-
-    fn write_timestamp(&mut self, place: &Place, found: Found<'_>) {
-        let timestamp = match found {
-            Found::Text(text) => Timestamp::parse(text),
-            _ => None,
-        };
-        for &(column, part) in &place.parts {
-            match timestamp.as_ref().and_then(|timestamp| timestamp.part(part)) {
-                Some(number) => self.write(column, number),
-                None => self.fail(column, Fault::no_timestamp(found)),
-            }
-        }
-    }
+/// Reads the whole event, which has to begin with an object, into an empty `reading`.
+///
+/// # Errors
+/// The event is not one JSON document; faults of features are in the reading.
+pub fn read(event: &str, places: &[Place], reading: &mut Reading<'_>) -> serde_json::Result<()> {
+    reading.capture(&places[0], Span::of_document(event));
+    let mut json = serde_json::Deserializer::from_str(event);
+    json.deserialize_any(At { event, places, reading, place: &places[0] })?;
+    json.end()
 }
 
 /// The reader of the value at one place.
 struct At<'w, 'a> {
-    walk: &'w mut Walk<'a>,
-    place: &'a Place,
+    event: &'w str,
+    places: &'w [Place],
+    reading: &'w mut Reading<'a>,
+    place: &'w Place,
 }
 
-impl At<'_, '_> {
-    /// Most values are numbers that one feature reads: the short way takes a tenth off an event.
-    fn number(self, number: f64) {
-        match self.place.number {
-            Some(column) => self.walk.write(column, number),
-            None => self.scalar(Found::Number(number)),
-        }
-    }
-
-    fn scalar(self, found: Found<'_>) {
-        self.walk.enter(self.place);
-        self.walk.write_found(self.place, found);
+impl<'w, 'a> At<'w, 'a> {
+    /// The reader of the value at a place below.
+    fn below(&mut self, number: usize) -> At<'_, 'a> {
+        At { reading: &mut *self.reading, place: &self.places[number], ..*self }
     }
 }
 
@@ -142,10 +49,7 @@ impl<'de> DeserializeSeed<'de> for At<'_, '_> {
             return json.deserialize_any(self);
         }
         let text = <&RawValue as serde::Deserialize>::deserialize(json)?.get();
-        let span = Span::within(self.walk.event, text);
-        for &capture in &self.place.captures {
-            self.walk.spans[capture] = Some(span);
-        }
+        self.reading.capture(self.place, Span::within(self.event, text));
         if !self.place.is_read() {
             return Ok(());
         }
@@ -170,47 +74,41 @@ impl<'de> Visitor<'de> for At<'_, '_> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.walk.enter(self.place);
-        self.walk.write_null(self.place);
+        self.reading.null(self.place);
         Ok(())
     }
 
     fn visit_bool<E>(self, boolean: bool) -> Result<(), E> {
-        self.scalar(Found::Boolean(boolean));
+        self.reading.value(self.place, Found::Boolean(boolean));
         Ok(())
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.number(number as f64);
+        self.reading.number(self.place, number as f64);
         Ok(())
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.number(number as f64);
+        self.reading.number(self.place, number as f64);
         Ok(())
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.number(number);
+        self.reading.number(self.place, number);
         Ok(())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.scalar(Found::Text(text));
+        self.reading.value(self.place, Found::Text(text));
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
-        let Self { walk, place } = self;
-        walk.enter(place);
-        walk.write_found(place, Found::Array);
-        let mut wanted = place.elements.iter().copied().peekable();
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut array: A) -> Result<(), A::Error> {
+        self.reading.value(self.place, Found::Array);
+        let mut wanted = self.place.elements.iter().copied().peekable();
         for index in 0.. {
             let element = match wanted.next_if(|&(next, _)| next == index) {
-                Some((_, below)) => {
-                    let place = &walk.places[below];
-                    array.next_element_seed(At { walk: &mut *walk, place })?
-                }
+                Some((_, below)) => array.next_element_seed(self.below(below))?,
                 None => array.next_element::<IgnoredAny>()?.map(|_| ()),
             };
             if element.is_none() {
@@ -220,16 +118,11 @@ impl<'de> Visitor<'de> for At<'_, '_> {
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
-        let Self { walk, place } = self;
-        walk.enter(place);
-        walk.write_found(place, Found::Object);
-        while let Some(member) = object.next_key_seed(Key(&place.members))? {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<(), A::Error> {
+        self.reading.value(self.place, Found::Object);
+        while let Some(member) = object.next_key_seed(Key(&self.place.members))? {
             match member {
-                Some(below) => {
-                    let place = &walk.places[below];
-                    object.next_value_seed(At { walk: &mut *walk, place })?;
-                }
+                Some(below) => object.next_value_seed(self.below(below))?,
                 None => {
                     object.next_value::<IgnoredAny>()?;
                 }
