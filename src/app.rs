@@ -23,13 +23,15 @@ use crate::bus::publish::Publisher;
 use crate::bus::tail::Tail;
 use crate::bus::{Bus, Fatal};
 use crate::config::{Config, Listen};
-use crate::control::loader::{Event, Loader};
+use crate::control::loader::{Event, Loader, Setup};
+use crate::control::message::Message;
 use crate::encode::Encoder;
 use crate::features::decode::Limits;
-use crate::model::gate::{self, Admitted, Expected, Refusal, Settings};
+use crate::model::gate::{self, Admitted, Expected, Refusal, Settings, Times};
 use crate::model::version::Version;
 use crate::observe::status::{Identity, Status, WorkerStatus};
 use crate::outbox::Outbox;
+use crate::recent::Recent;
 use crate::serving::{Served, Serving};
 use crate::stop::Stop;
 use crate::worker::Worker;
@@ -43,6 +45,7 @@ pub struct App {
     settings: Settings,
     configured: Option<Arc<Version>>,
     serving: Serving,
+    recent: Recent,
     status: Status,
     workers: usize,
     listener: Option<TcpListener>,
@@ -76,6 +79,7 @@ impl App {
             workers => workers,
         };
         let stop = Stop::default();
+        let recent = Recent::new(config.gate.replay_rows);
         let status = Status::new(identity(&config), workers, stop.clone());
         Ok(Self {
             config,
@@ -84,6 +88,7 @@ impl App {
             settings,
             configured,
             serving: Serving::default(),
+            recent,
             status,
             workers,
             listener,
@@ -165,6 +170,7 @@ impl App {
     fn worker(&self, index: usize) -> impl FnOnce() -> Result<(), Fatal> + Send + use<> {
         let stop = self.stop.clone();
         let serving = self.serving.clone();
+        let recent = self.recent.clone();
         let options = self.options.clone();
         let encoder = self.encoder.clone();
         let outbox = Outbox::forwarding(&self.config.output.forward_headers);
@@ -179,7 +185,7 @@ impl App {
             let id = options.is_exactly_once().then_some(id);
             let bus = KafkaBus::join(options, id, stop.clone())?;
             status.joined();
-            let mut worker = Worker::new(bus, serving, encoder, outbox, tile_rows);
+            let mut worker = Worker::new(bus, serving, recent, encoder, outbox, tile_rows);
             let outcome = work(&mut worker, &status, &stop);
             worker.close();
             status.ended();
@@ -191,16 +197,21 @@ impl App {
     fn loader(&self) -> impl FnOnce() -> Result<(), Fatal> + Send + use<> {
         let stop = self.stop.clone();
         let config = self.config.clone();
-        let settings = self.settings.clone();
-        let serving = self.serving.clone();
-        let configured = self.configured.clone();
+        let setup = Setup {
+            model: config.model.name.clone(),
+            configured: self.configured.clone(),
+            settings: self.settings.clone(),
+            gate: config.gate.clone(),
+            probation: config.probation.clone(),
+            kept_bytes_max: config.model.kept_bytes_max,
+        };
+        let (serving, recent) = (self.serving.clone(), self.recent.clone());
         let status = self.status.clone();
         move || {
             let tail = Tail::open(&config.kafka, &config.topics.control)?;
-            let told = status.clone();
-            let tell = move |event: Event| tell(&told, event);
-            let loader = Loader::new(&config.model.name, configured, tail, settings, serving, tell);
-            let outcome = loader.run(&stop);
+            let told = Told { status: status.clone(), publisher: Publisher::new(&config.kafka)? };
+            let tell = move |event: Event| told.tell(&config.topics.control, event);
+            let outcome = Loader::new(setup, tail, serving, recent, tell).run(&stop);
             status.loader_ended();
             outcome
         }
@@ -217,40 +228,77 @@ fn work<B: Bus>(worker: &mut Worker<B>, status: &WorkerStatus, stop: &Stop) -> R
     Ok(())
 }
 
-/// What the loader tells goes into the log, and into what every face shows.
-fn tell(status: &Status, event: Event) {
-    match event {
-        Event::Round => status.loader_beat(),
-        Event::Message { offset, kind } => status.control_message(offset, kind),
-        Event::Skipped { offset, why } => {
-            tracing::warn!(offset, "a control message was passed over: {why}");
-            status.skipped(offset, &why);
+/// Where what the loader tells goes: into the log, into what every face shows, and what it asks
+/// for onto the control topic.
+struct Told {
+    status: Status,
+    publisher: Publisher,
+}
+
+impl Told {
+    fn tell(&self, control: &str, event: Event) {
+        let status = &self.status;
+        match event {
+            Event::Round => {
+                self.publisher.poll();
+                status.loader_beat();
+            }
+            Event::Message { offset, kind } => status.control_message(offset, kind),
+            Event::Skipped { offset, why } => {
+                tracing::warn!(offset, "a control message was passed over: {why}");
+                status.skipped(offset, &why);
+            }
+            Event::Candidates(versions) => status.candidates(versions),
+            Event::Judged { version, times, refusal, comparison } => {
+                let load_seconds = times.sum().as_secs_f64();
+                match &refusal {
+                    Some(Refusal { check, message, is_transient }) => {
+                        let check = check.as_str();
+                        let again = *is_transient;
+                        tracing::error!(version, check, again, "refused: {message}");
+                    }
+                    None => tracing::info!(version, load_seconds, "passes the gate"),
+                }
+                status.judged(&version, &times, refusal.as_ref(), comparison.as_deref());
+            }
+            Event::Swapped { served, load_seconds } => {
+                let Served { version, control_offset, .. } = &*served;
+                tracing::info!(
+                    model = version.model,
+                    version = version.version,
+                    digest = version.digest,
+                    control_offset,
+                    load_seconds,
+                    "serves"
+                );
+                status.swapped(&served, load_seconds);
+            }
+            Event::Shadowed { served } => {
+                let version = served.shadow.as_ref().map(|shadow| &shadow.version.version);
+                tracing::info!(version, "scores beside what serves");
+                status.shadowed(&served);
+            }
+            Event::Asks(message) => {
+                status.asked(message.kind());
+                self.ask(control, &message);
+            }
+            Event::CaughtUp { messages } => {
+                tracing::info!(messages, "the control log is read to its end");
+                status.control_log_read();
+            }
         }
-        Event::Candidates(versions) => status.candidates(versions),
-        Event::Refused { version, refusal } => {
-            tracing::error!(
-                version,
-                check = refusal.check.as_str(),
-                "refused: {}",
-                refusal.message
-            );
-            status.refused(&version, &refusal);
-        }
-        Event::Swapped { served, load_seconds } => {
-            let Served { version, control_offset } = &*served;
-            tracing::info!(
-                model = version.model,
-                version = version.version,
-                digest = version.digest,
-                control_offset,
-                load_seconds,
-                "serves"
-            );
-            status.swapped(&served, load_seconds);
-        }
-        Event::CaughtUp { messages } => {
-            tracing::info!(messages, "the control log is read to its end");
-            status.control_log_read();
+    }
+
+    /// Publishes without waiting. What gets lost is said again while its reason lasts.
+    fn ask(&self, control: &str, message: &Message) {
+        let sent = serde_json::to_string(message).map_err(|error| error.to_string());
+        let sent = sent.and_then(|value| {
+            tracing::warn!("asks by itself: {value}");
+            let key = Some(message.model().as_bytes());
+            self.publisher.send(control, key, value.as_bytes()).map_err(|error| error.to_string())
+        });
+        if let Err(error) = sent {
+            tracing::error!("could not ask: {error}");
         }
     }
 }
@@ -289,7 +337,7 @@ fn identity(config: &Config) -> Identity {
 pub fn configured_bundle(config: &Config, folder: &Path) -> Result<Admitted, Refusal> {
     let encoder = Encoder::new(&config.topics.events, &config.output);
     let expected = Expected { model: Some(&config.model.name), ..Expected::default() };
-    gate::admit(folder, expected, &gate_settings(config, &encoder))
+    gate::admit(folder, expected, &gate_settings(config, &encoder), &mut Times::default())
 }
 
 fn gate_settings(config: &Config, encoder: &Encoder) -> Settings {

@@ -32,8 +32,8 @@ pub use fault::{ConfigError, Fault, Place};
 pub use known::Key;
 pub use properties::{Owned, Properties, owned};
 pub use sections::{
-    Batch, Compression, Consumer, Delivery, Guarantee, Http, Kafka, Log, LogFormat, Model,
-    OutOfRange, Output, Protocol, Reports, Run, StartFrom, Topics,
+    Batch, Compression, Consumer, Delivery, Gate, Guarantee, Http, Kafka, Log, LogFormat, Model,
+    OutOfRange, Output, Probation, Protocol, Reports, Run, StartFrom, Topics,
 };
 pub use values::{Listen, Pointer};
 
@@ -50,6 +50,8 @@ pub struct Config {
     pub delivery: Delivery,
     pub batch: Batch,
     pub model: Model,
+    pub gate: Gate,
+    pub probation: Probation,
     pub output: Output,
     pub run: Run,
     pub http: Http,

@@ -10,14 +10,12 @@ use serde_json::value::RawValue;
 use crate::batch::Batch;
 use crate::config::Output;
 use crate::features::decode::Span;
-use crate::model::largest;
 use crate::model::manifest::TaskKind;
 use crate::model::version::Version;
-use crate::outbox::{Keeps, Outbox};
+use crate::outbox::{Destination, Keeps, Outbox};
 use crate::record::{Header, Record};
 use crate::reject::{Reason, Reject};
 use crate::score::Scores;
-use crate::serving::Served;
 
 /// Bytes that a record takes besides its event's key, value and headers and the reason's message,
 /// generously: the frame, and the headers that a dead letter adds.
@@ -187,6 +185,16 @@ pub struct DeadLetterHeaders {
     pub omitted_bytes: Option<String>,
 }
 
+/// Scores, and whose they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Scored<'a> {
+    pub scores: &'a Scores<'a>,
+    pub version: &'a Version,
+    /// Offset of the control message that chose the version, of a shadow that of its announcement;
+    /// `None`: the configuration did.
+    pub control_offset: Option<i64>,
+}
+
 /// Turns scores into letters.
 #[derive(Debug, Clone)]
 pub struct Encoder {
@@ -213,31 +221,29 @@ impl Encoder {
         &self.captures
     }
 
-    /// Adds one letter for each event of `scores`, which are those of `rows` of the batch.
-    /// `letter_bytes_max` bounds key, value and headers of a record.
-    pub fn encode(
-        &self,
-        batch: &Batch,
+    /// Adds one letter for each event of `scored`, which are those of `rows` of the batch: a
+    /// prediction or a dead letter. `letter_bytes_max` bounds key, value and headers of a record.
+    pub fn encode<'a>(
+        &'a self,
+        batch: &'a Batch,
         rows: &[usize],
-        scores: &Scores<'_>,
-        served: &Served,
+        scored: Scored<'a>,
         letter_bytes_max: usize,
         outbox: &mut Outbox,
     ) {
         let bytes_max = letter_bytes_max.saturating_sub(RECORD_OVERHEAD);
         for (event, &row) in rows.iter().enumerate() {
-            let record = batch.record(row);
-            let outputs = match scores.outputs(event) {
+            let outputs = match scored.scores.outputs(event) {
                 Ok(outputs) => outputs,
                 Err(reject) => {
                     self.dead_letter(batch, row, reject, bytes_max, outbox);
                     continue;
                 }
             };
-            let prediction = self.prediction(&record, scores.spans(event), outputs, served);
-            let forwarded = batch.headers(row).filter(|header| outbox.forwards(header.name));
-            let left = bytes_max.saturating_sub(length(record.key) + length_of_headers(forwarded));
-            if let Err(bytes) = outbox.predict(row, left, |arena| write(arena, &prediction)) {
+            let prediction = self.prediction(&batch.record(row), event, outputs, scored);
+            let left = bytes_left(batch, row, bytes_max, outbox);
+            let to = Destination::Predictions;
+            if let Err(bytes) = outbox.predict(row, to, left, |arena| write(arena, &prediction)) {
                 let message = format!("the prediction has {bytes} bytes, {left} are left for it");
                 let reject = Reject::new(Reason::PredictionTooLarge, message);
                 self.dead_letter(batch, row, &reject, bytes_max, outbox);
@@ -245,27 +251,50 @@ impl Encoder {
         }
     }
 
+    /// Adds what a shadow would have said of the same events. What it cannot score, or what does
+    /// not fit, is left out: that an event has no answer is the served version's to say.
+    pub fn encode_shadow<'a>(
+        &'a self,
+        batch: &'a Batch,
+        rows: &[usize],
+        scored: Scored<'a>,
+        letter_bytes_max: usize,
+        outbox: &mut Outbox,
+    ) {
+        let bytes_max = letter_bytes_max.saturating_sub(RECORD_OVERHEAD);
+        for (event, &row) in rows.iter().enumerate() {
+            if let Ok(outputs) = scored.scores.outputs(event) {
+                let prediction = self.prediction(&batch.record(row), event, outputs, scored);
+                let left = bytes_left(batch, row, bytes_max, outbox);
+                let write = |arena: &mut _| write(arena, &prediction);
+                let _ = outbox.predict(row, Destination::Shadow, left, write);
+            }
+        }
+    }
+
     fn prediction<'a>(
         &'a self,
         record: &Record<'a>,
-        spans: &'a [Option<Span>],
+        event: usize,
         outputs: &'a [f64],
-        served: &'a Served,
+        scored: Scored<'a>,
     ) -> Prediction<'a> {
+        let Scored { scores, version, control_offset } = scored;
+        let spans = scores.spans(event);
         let event = record.value.unwrap_or_default();
         let (id, carried) = if self.has_id { spans.split_at(1) } else { (&[][..], spans) };
-        let (prediction, label) = outcome(&served.version, outputs);
-        let kind = served.version.task.kind;
+        let (prediction, label) = outcome(version, outputs);
+        let kind = version.task.kind;
         Prediction {
             id: self.id(record, event, id.first().copied().flatten()),
             prediction,
             label,
             probability: (kind == TaskKind::Binary).then(|| outputs[0]),
             probabilities: (kind == TaskKind::Multiclass)
-                .then_some(Probabilities { labels: &served.version.task.labels, outputs }),
-            model: &served.version.model,
-            version: &served.version.version,
-            control_offset: served.control_offset,
+                .then_some(Probabilities { labels: &version.task.labels, outputs }),
+            model: &version.model,
+            version: &version.version,
+            control_offset,
             input: Input { topic: &self.topic, partition: record.partition, offset: record.offset },
             carry: (!carried.is_empty()).then_some(Carry {
                 names: &self.carry,
@@ -342,6 +371,12 @@ fn attempt(batch: &Batch, row: usize) -> u64 {
     text.and_then(|text| text.parse::<u64>().ok()).map_or(1, |before| before.saturating_add(1))
 }
 
+/// What a prediction's own bytes may come to, its key and forwarded headers taken off.
+fn bytes_left(batch: &Batch, row: usize, bytes_max: usize, outbox: &Outbox) -> usize {
+    let forwarded = batch.headers(row).filter(|header| outbox.forwards(header.name));
+    bytes_max.saturating_sub(length(batch.record(row).key) + length_of_headers(forwarded))
+}
+
 fn length(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(0, <[u8]>::len)
 }
@@ -352,13 +387,13 @@ fn length_of_headers<'a>(headers: impl Iterator<Item = Header<'a>>) -> usize {
 
 /// What the model says of one event, and the name of the class it means.
 fn outcome<'a>(version: &'a Version, outputs: &'a [f64]) -> (Outcome<'a>, Option<&'a str>) {
-    let class = match (version.task.kind, outputs) {
-        (TaskKind::Binary, _) => usize::from(outputs[0] >= version.task.threshold.unwrap_or(0.5)),
-        (TaskKind::Multiclass, _) => largest(outputs),
-        (_, [value]) => return (Outcome::Value(*value), None),
-        (_, values) => return (Outcome::Values(values), None),
-    };
-    (Outcome::Class(class), version.task.labels.get(class).map(String::as_str))
+    match (version.task.class(outputs), outputs) {
+        (Some(class), _) => {
+            (Outcome::Class(class), version.task.labels.get(class).map(String::as_str))
+        }
+        (None, [value]) => (Outcome::Value(*value), None),
+        (None, values) => (Outcome::Values(values), None),
+    }
 }
 
 fn write(arena: &mut Vec<u8>, prediction: &Prediction<'_>) {
@@ -367,102 +402,4 @@ fn write(arena: &mut Vec<u8>, prediction: &Prediction<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::features::decode::Limits;
-    use crate::model::gate::{self, Expected, Settings};
-    use crate::outbox::Destination;
-    use crate::score::Scorer;
-
-    const LETTER_BYTES_MAX: usize = 4_096;
-
-    /// What comes of one event of the flights with a header of `bytes`: all that a topic would get.
-    #[derive(Debug)]
-    struct Sent {
-        to: Destination,
-        key: bool,
-        value: usize,
-        headers: Vec<(String, String)>,
-        total: usize,
-    }
-
-    fn send(event: &[u8], header: (&str, usize), forward: &[String]) -> Sent {
-        let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flights/bundles/1");
-        let settings = Settings {
-            captures: Vec::new(),
-            limits: Limits { event_bytes_max: 1 << 20, json_depth_max: 64 },
-            bytes_max: 1 << 30,
-            tile_rows: 8,
-        };
-        let version = gate::admit(&bundle, Expected::default(), &settings).unwrap().version;
-        let served = Served { version: Arc::new(version), control_offset: Some(41) };
-        let mut batch = Batch::default();
-        let record = Record {
-            partition: 3,
-            offset: 1234,
-            timestamp_ms: None,
-            key: Some(b"key"),
-            value: Some(event),
-        };
-        let text = "h".repeat(header.1);
-        let header = Header { name: header.0.as_bytes(), value: Some(text.as_bytes()) };
-        batch.push(record, std::iter::once(header));
-        let mut scorer = Scorer::new(8);
-        let scores = scorer.score(&served.version, std::iter::once(event));
-        let mut outbox = Outbox::forwarding(forward);
-        let encoder = Encoder::new("flights", &Output::default());
-        encoder.encode(&batch, &[0], &scores, &served, LETTER_BYTES_MAX, &mut outbox);
-        let letter = &outbox.letters()[0];
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let headers: Vec<_> = outbox
-            .headers(&batch, letter)
-            .map(|header| (text(header.name), text(header.value.unwrap_or_default())))
-            .collect();
-        let value = outbox.value(&batch, letter).map_or(0, <[u8]>::len);
-        let key = outbox.key(&batch, letter).is_some();
-        let in_headers: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        Sent { to: letter.to, key, value, total: value + in_headers, headers }
-    }
-
-    const FLIGHT: &[u8] = br#"{"flight":{"carrier":"UA"},"scheduled":{"time":"2013-12-01T05:15:00-05:00"},"departure":{"delay":5}}"#;
-
-    fn header<'a>(sent: &'a Sent, name: &str) -> &'a str {
-        sent.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
-    }
-
-    #[test]
-    fn a_large_header_that_is_not_passed_on_costs_a_prediction_nothing() {
-        let sent = send(FLIGHT, ("baggage", 9_000), &[]);
-        assert_eq!(sent.to, Destination::Predictions);
-        assert!(sent.headers.is_empty() && sent.key);
-    }
-
-    #[test]
-    fn a_prediction_whose_headers_do_not_fit_is_a_dead_letter_that_does() {
-        let sent = send(FLIGHT, ("baggage", 9_000), &["baggage".into()]);
-        assert_eq!(sent.to, Destination::DeadLetters(Reason::PredictionTooLarge));
-        assert!(sent.total <= LETTER_BYTES_MAX, "{sent:?}");
-    }
-
-    #[test]
-    fn a_dead_letter_is_cut_down_until_it_fits_and_says_so() {
-        let whole = send(b"{", ("a", 1), &[]);
-        assert_eq!((whole.key, whole.value, header(&whole, "a")), (true, 1, "h"));
-        assert_eq!(header(&whole, "foretell.omitted_bytes"), "");
-
-        let long = vec![b'['; 5_000];
-        let without_value = send(&long, ("a", 1), &[]);
-        assert_eq!((without_value.key, without_value.value), (true, 0));
-        assert_eq!(header(&without_value, "a"), "h");
-        assert_eq!(header(&without_value, "foretell.omitted_bytes"), "5000");
-
-        let bare = send(b"{", ("a", 9_000), &[]);
-        assert_eq!((bare.key, bare.value, header(&bare, "a")), (false, 0, ""));
-        assert_eq!(header(&bare, "foretell.reason"), "not_json");
-        assert_eq!(header(&bare, "__connect.errors.offset"), "1234");
-        assert!(bare.total <= LETTER_BYTES_MAX);
-    }
-}
+mod tests;

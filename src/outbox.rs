@@ -46,6 +46,8 @@ pub enum Keeps {
 pub enum Destination {
     Predictions,
     DeadLetters(Reason),
+    /// What a candidate would have said, for comparison.
+    Shadow,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +76,7 @@ impl Outbox {
     pub fn predict(
         &mut self,
         row: usize,
+        to: Destination,
         bytes_max: usize,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), usize> {
@@ -85,8 +88,7 @@ impl Outbox {
             return Err(length);
         }
         let value = Value::Ours(start..self.bytes.len());
-        let (to, keeps) = (Destination::Predictions, Keeps::All);
-        self.letters.push(Letter { row, to, value, keeps, headers: 0..0 });
+        self.letters.push(Letter { row, to, value, keeps: Keeps::All, headers: 0..0 });
         Ok(())
     }
 
@@ -131,7 +133,7 @@ impl Outbox {
     ) -> impl Iterator<Item = Header<'a>> + Clone {
         let added = &self.headers[letter.headers.clone()];
         let passes = move |header: &Header<'a>| match letter.to {
-            Destination::Predictions => self.forwards(header.name),
+            Destination::Predictions | Destination::Shadow => self.forwards(header.name),
             Destination::DeadLetters(_) => {
                 letter.keeps != Keeps::Nothing
                     && !added.iter().any(|(name, _)| name.as_bytes() == header.name)
@@ -193,7 +195,7 @@ mod tests {
     fn a_prediction_passes_on_only_the_listed_headers() {
         let batch = batch();
         let mut outbox = Outbox::forwarding(&["traceparent".into()]);
-        outbox.predict(0, 100, |bytes| bytes.extend(b"{}")).unwrap();
+        outbox.predict(0, Destination::Predictions, 100, |bytes| bytes.extend(b"{}")).unwrap();
         assert_eq!(names(&batch, &outbox), ["traceparent=00-1"]);
         assert_eq!(outbox.value(&batch, &outbox.letters()[0]), Some(&b"{}"[..]));
     }
@@ -216,8 +218,11 @@ mod tests {
     #[test]
     fn a_prediction_that_is_too_long_is_taken_back() {
         let mut outbox = Outbox::default();
-        assert_eq!(outbox.predict(0, 3, |bytes| bytes.extend(b"12345")), Err(5));
+        assert_eq!(
+            outbox.predict(0, Destination::Shadow, 3, |bytes| bytes.extend(b"12345")),
+            Err(5)
+        );
         assert!(outbox.letters().is_empty());
-        assert_eq!(outbox.predict(0, 3, |bytes| bytes.extend(b"123")), Ok(()));
+        assert_eq!(outbox.predict(0, Destination::Shadow, 3, |bytes| bytes.extend(b"123")), Ok(()));
     }
 }

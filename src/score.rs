@@ -22,6 +22,8 @@ pub struct Scorer {
     rows_max: usize,
     /// (`rows_max` + padding) × features, column-major: a feature is contiguous. NaN is missing.
     matrix: Array2<f64>,
+    /// Rows of the matrix that hold an event.
+    rows: usize,
     /// `rows_max` × outputs, row-major.
     outputs: Array2<f64>,
     fates: Vec<Fate>,
@@ -33,8 +35,11 @@ pub struct Scorer {
 /// What became of one event.
 #[derive(Debug)]
 enum Fate {
-    /// Row of the outputs.
+    /// Row of the matrix and of the outputs.
     Scored(usize),
+    /// The same, but not all of its outputs are numbers.
+    NonFinite(usize, Reject),
+    /// It never came to have a row.
     Rejected(Reject),
 }
 
@@ -44,6 +49,7 @@ impl Scorer {
         Self {
             rows_max,
             matrix: Array2::zeros((0, 0)),
+            rows: 0,
             outputs: Array2::zeros((0, 0)),
             fates: Vec::with_capacity(rows_max),
             spans: Vec::new(),
@@ -60,24 +66,76 @@ impl Scorer {
         version: &Version,
         events: impl ExactSizeIterator<Item = &'e [u8]>,
     ) -> Scores<'s> {
-        assert!(
-            events.len() <= self.rows_max,
-            "{} events, {} at most",
-            events.len(),
-            self.rows_max
-        );
+        self.decode(version, events);
+        self.predict(version)
+    }
+
+    /// The first half of [`Self::score`]: events become rows of the matrix.
+    ///
+    /// # Panics
+    /// With more than `rows_max` events.
+    pub fn decode<'e>(
+        &mut self,
+        version: &Version,
+        events: impl ExactSizeIterator<Item = &'e [u8]>,
+    ) {
+        let (count, rows_max) = (events.len(), self.rows_max);
+        assert!(count <= rows_max, "{count} events, {rows_max} at most");
         let captures = version.decoder.captures();
-        self.fit(version, events.len() * captures);
-        let scored = self.decode(version, events);
-        if scored > 0 {
+        self.fit(version, count * captures);
+        self.rows = 0;
+        for (event, bytes) in events.enumerate() {
+            let spans = &mut self.spans[event * captures..(event + 1) * captures];
+            match version.decoder.decode(bytes, self.matrix.row_mut(self.rows), spans) {
+                Ok(()) => {
+                    self.fates.push(Fate::Scored(self.rows));
+                    self.rows += 1;
+                }
+                Err(reject) => self.fates.push(Fate::Rejected(reject)),
+            }
+        }
+    }
+
+    /// The second half: what was decoded with `version` is scored by it.
+    pub fn predict(&mut self, version: &Version) -> Scores<'_> {
+        if self.rows > 0 {
             version.engine.predict(
-                self.matrix.slice(s![..scored, ..]),
+                self.matrix.slice(s![..self.rows, ..]),
                 &mut self.scratch,
-                self.outputs.slice_mut(s![..scored, ..]),
+                self.outputs.slice_mut(s![..self.rows, ..]),
             );
         }
         self.refuse_non_finite();
-        Scores { outputs: self.outputs.view(), fates: &self.fates, spans: &self.spans, captures }
+        Scores {
+            matrix: self.matrix.slice(s![..self.rows, ..]),
+            outputs: self.outputs.view(),
+            fates: &self.fates,
+            spans: &self.spans,
+            captures: version.decoder.captures(),
+        }
+    }
+
+    /// Scores what another scorer has decoded, with a version that [reads alike]: the same matrix,
+    /// no second decoding.
+    ///
+    /// [reads alike]: Version::reads_like
+    pub fn predict_again<'s>(&'s mut self, version: &Version, first: &Scores<'s>) -> Scores<'s> {
+        let outputs = version.engine.outputs();
+        if self.outputs.dim() != (self.rows_max, outputs) {
+            self.outputs = Array2::zeros((self.rows_max, outputs));
+        }
+        let rows = first.matrix.nrows();
+        if rows > 0 {
+            let outputs = self.outputs.slice_mut(s![..rows, ..]);
+            version.engine.predict(first.matrix, &mut self.scratch, outputs);
+        }
+        self.fates.clear();
+        self.fates.extend(first.fates.iter().map(|fate| match fate {
+            Fate::Scored(row) | Fate::NonFinite(row, _) => Fate::Scored(*row),
+            Fate::Rejected(reject) => Fate::Rejected(reject.clone()),
+        }));
+        self.refuse_non_finite();
+        Scores { outputs: self.outputs.view(), fates: &self.fates, ..*first }
     }
 
     /// Gives the buffers the shape of this version; a new version may have another.
@@ -96,30 +154,13 @@ impl Scorer {
         self.spans.resize(spans, None);
     }
 
-    /// Fills the matrix without gaps and says how many rows it has.
-    fn decode<'e>(&mut self, version: &Version, events: impl Iterator<Item = &'e [u8]>) -> usize {
-        let captures = version.decoder.captures();
-        let mut next = 0;
-        for (event, bytes) in events.enumerate() {
-            let spans = &mut self.spans[event * captures..(event + 1) * captures];
-            match version.decoder.decode(bytes, self.matrix.row_mut(next), spans) {
-                Ok(()) => {
-                    self.fates.push(Fate::Scored(next));
-                    next += 1;
-                }
-                Err(reject) => self.fates.push(Fate::Rejected(reject)),
-            }
-        }
-        next
-    }
-
     fn refuse_non_finite(&mut self) {
         for fate in &mut self.fates {
             if let Fate::Scored(row) = *fate {
                 let outputs = self.outputs.row(row);
                 if let Some(number) = outputs.iter().find(|number| !number.is_finite()) {
                     let message = format!("the model's result is {number}");
-                    *fate = Fate::Rejected(Reject::new(Reason::NonFinite, message));
+                    *fate = Fate::NonFinite(row, Reject::new(Reason::NonFinite, message));
                 }
             }
         }
@@ -129,6 +170,8 @@ impl Scorer {
 /// The fates of a scorer's last events, in their order.
 #[derive(Debug)]
 pub struct Scores<'a> {
+    /// The rows of the events that could be decoded × features.
+    matrix: ArrayView2<'a, f64>,
     outputs: ArrayView2<'a, f64>,
     fates: &'a [Fate],
     spans: &'a [Option<Span>],
@@ -152,7 +195,7 @@ impl<'a> Scores<'a> {
                 let all = self.outputs.as_slice().unwrap_or_default();
                 Ok(&all[row * width..(row + 1) * width])
             }
-            Fate::Rejected(reject) => Err(reject),
+            Fate::NonFinite(_, reject) | Fate::Rejected(reject) => Err(reject),
         }
     }
 

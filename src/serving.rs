@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use crate::model::version::Version;
+use crate::shadow::Shadow;
 use crate::stop::Stop;
 
 /// A version, and what chose it. Every prediction of a batch names both.
@@ -14,6 +15,54 @@ pub struct Served {
     pub version: Arc<Version>,
     /// Offset of the control message that chose this version; `None`: the configuration did.
     pub control_offset: Option<i64>,
+    /// The candidate that scores beside it.
+    pub shadow: Option<Arc<Shadow>>,
+    conduct: Arc<Mutex<Conduct>>,
+}
+
+/// What a version has done since it began to serve.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Conduct {
+    pub events: u64,
+    /// Events it could not score, for whatever reason.
+    pub rejects: u64,
+    /// Of those, events for which its result was no number.
+    pub non_finite: u64,
+    /// Time that decoding and scoring took.
+    pub cost: Duration,
+}
+
+impl Conduct {
+    pub fn add(&mut self, more: Self) {
+        self.events += more.events;
+        self.rejects += more.rejects;
+        self.non_finite += more.non_finite;
+        self.cost += more.cost;
+    }
+}
+
+impl Served {
+    /// A version without a shadow.
+    pub fn alone(version: Arc<Version>, control_offset: Option<i64>) -> Self {
+        Self { version, control_offset, shadow: None, conduct: Arc::default() }
+    }
+
+    /// The same version under the same choice, with another shadow or none.
+    pub fn beside(&self, shadow: Option<Arc<Shadow>>) -> Self {
+        let Self { version, control_offset, conduct, .. } = self;
+        let (version, conduct) = (Arc::clone(version), Arc::clone(conduct));
+        Self { version, control_offset: *control_offset, shadow, conduct }
+    }
+
+    /// What it has done so far.
+    pub fn conduct(&self) -> Conduct {
+        *self.conduct.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It has done this as well: a batch that is settled.
+    pub fn did(&self, more: Conduct) {
+        self.conduct.lock().unwrap_or_else(PoisonError::into_inner).add(more);
+    }
 }
 
 /// Shared by the loader, which swaps, and the workers, which look. A swap waits for nobody: a

@@ -7,17 +7,22 @@ use std::time::{Duration, Instant};
 
 use crate::batch::Batch;
 use crate::bus::{Bus, Fatal, Lag, Settled};
-use crate::encode::Encoder;
+use crate::encode::{Encoder, Scored};
 use crate::outbox::{Destination, Outbox};
+use crate::recent::Recent;
 use crate::reject::Reason;
 use crate::score::Scorer;
-use crate::serving::{Served, Serving};
+use crate::serving::{Conduct, Served, Serving};
+use crate::shadow::{Beside, First};
 
 pub struct Worker<B> {
     bus: B,
     serving: Serving,
+    recent: Recent,
     encoder: Encoder,
     scorer: Scorer,
+    /// Scores what a shadow would say.
+    beside: Beside,
     batch: Batch,
     outbox: Outbox,
     /// Rows of the current tile that hold an event.
@@ -36,6 +41,8 @@ pub struct Turn {
     pub retries: u64,
     /// The version that scored the batch; `None`: there was nothing to score.
     pub served: Option<Arc<Served>>,
+    /// Time that decoding and scoring by that version took: a part of `times.score`.
+    pub cost: Duration,
     pub times: Times,
 }
 
@@ -43,7 +50,8 @@ pub struct Turn {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Times {
     pub collect: Duration,
-    /// Decoding, scoring, encoding and handing to the producer, of the attempt that was committed.
+    /// Decoding, scoring, encoding and handing to the producer, of the attempt that was committed;
+    /// what a shadow takes as well.
     pub score: Duration,
     pub settle: Duration,
 }
@@ -51,7 +59,21 @@ pub struct Times {
 impl Turn {
     /// Records dealt with.
     pub fn events(&self) -> u64 {
-        self.predictions + self.dead_letters.values().sum::<u64>() + self.tombstones
+        self.predictions + self.rejects() + self.tombstones
+    }
+
+    fn rejects(&self) -> u64 {
+        self.dead_letters.values().sum()
+    }
+
+    /// What the version did that scored the batch.
+    fn conduct(&self) -> Conduct {
+        Conduct {
+            events: self.predictions + self.rejects(),
+            rejects: self.rejects(),
+            non_finite: self.dead_letters.get(&Reason::NonFinite).copied().unwrap_or_default(),
+            cost: self.cost,
+        }
     }
 }
 
@@ -61,6 +83,7 @@ impl<B: Bus> Worker<B> {
     pub fn new(
         bus: B,
         serving: Serving,
+        recent: Recent,
         encoder: Encoder,
         outbox: Outbox,
         tile_rows: usize,
@@ -68,8 +91,10 @@ impl<B: Bus> Worker<B> {
         Self {
             bus,
             serving,
+            recent,
             encoder,
             scorer: Scorer::new(tile_rows),
+            beside: Beside::new(tile_rows),
             batch: Batch::default(),
             outbox,
             rows: Vec::with_capacity(tile_rows),
@@ -105,6 +130,7 @@ impl<B: Bus> Worker<B> {
             attempt.times.settle = began.elapsed();
             match settled {
                 Settled::Done => {
+                    self.tell(&served, &attempt);
                     attempt.served = Some(served);
                     return Ok(attempt);
                 }
@@ -116,22 +142,56 @@ impl<B: Bus> Worker<B> {
 
     /// Works through the batch tile by tile.
     fn send(&mut self, served: &Served, turn: &mut Turn) -> Result<(), Fatal> {
-        let letter_bytes_max = self.bus.letter_bytes_max();
+        self.beside.begin();
         for start in (0..self.batch.len()).step_by(self.tile_rows) {
             let end = self.batch.len().min(start + self.tile_rows);
-            let batch = &self.batch;
             self.rows.clear();
-            self.rows.extend((start..end).filter(|&row| batch.record(row).value.is_some()));
+            self.rows.extend((start..end).filter(|&row| self.batch.record(row).value.is_some()));
             turn.tombstones += (end - start - self.rows.len()) as u64;
-            let events = self.rows.iter().map(|&row| batch.record(row).value.unwrap_or_default());
-            let scores = self.scorer.score(&served.version, events);
-            self.outbox.clear();
-            let outbox = &mut self.outbox;
-            self.encoder.encode(batch, &self.rows, &scores, served, letter_bytes_max, outbox);
-            self.bus.send(batch, outbox)?;
-            count(outbox, turn);
+            self.tile(served, turn)?;
         }
         Ok(())
+    }
+
+    /// Scores and sends one tile; a shadow's turn is after that, so that no prediction waits for it.
+    fn tile(&mut self, served: &Served, turn: &mut Turn) -> Result<(), Fatal> {
+        let letter_bytes_max = self.bus.letter_bytes_max();
+        let Self { bus, encoder, scorer, beside, batch, outbox, rows, .. } = self;
+        let events = || rows.iter().map(|&row| batch.record(row).value.unwrap_or_default());
+        let version = &*served.version;
+        let began = Instant::now();
+        scorer.decode(version, events());
+        let decoding = began.elapsed();
+        let scores = &scorer.predict(version);
+        let predicting = began.elapsed() - decoding;
+        turn.cost += decoding + predicting;
+        outbox.clear();
+        let scored = Scored { scores, version, control_offset: served.control_offset };
+        encoder.encode(batch, rows, scored, letter_bytes_max, outbox);
+        bus.send(batch, outbox)?;
+        count(outbox, turn);
+        let Some(shadow) = &served.shadow else { return Ok(()) };
+        let first = First { version, scores, decoding, predicting };
+        let scores = &beside.score(shadow, first, events());
+        if bus.wants_shadow() {
+            outbox.clear();
+            let control_offset = Some(shadow.control_offset);
+            let scored = Scored { scores, version: &shadow.version, control_offset };
+            encoder.encode_shadow(batch, rows, scored, letter_bytes_max, outbox);
+            bus.send(batch, outbox)?;
+        }
+        Ok(())
+    }
+
+    /// A batch is settled: what it showed of the versions counts, and some of it is kept.
+    fn tell(&mut self, served: &Served, turn: &Turn) {
+        served.did(turn.conduct());
+        if let Some(shadow) = &served.shadow {
+            self.beside.settled(shadow);
+        }
+        let batch = &self.batch;
+        let values = (0..batch.len()).map(|row| batch.record(row).value.unwrap_or_default());
+        self.recent.keep(values);
     }
 
     /// How far behind each partition is that this worker has.
@@ -155,6 +215,7 @@ fn count(outbox: &Outbox, turn: &mut Turn) {
         match letter.to {
             Destination::Predictions => turn.predictions += 1,
             Destination::DeadLetters(reason) => *turn.dead_letters.entry(reason).or_default() += 1,
+            Destination::Shadow => {}
         }
     }
 }

@@ -25,18 +25,24 @@ const STEP: Duration = Duration::from_millis(500);
 /// No answer within `kafka.connect_timeout_ms`, in librdkafka's words why; a topic is missing; the
 /// credentials are refused.
 pub fn preflight(options: &mut Options) -> Result<(), Fatal> {
-    let Topics { events, predictions, dead_letters, control, reports } = options.topics.clone();
+    let Topics { events, predictions, dead_letters, shadow, control, reports } =
+        options.topics.clone();
     let look = Look::new(&options.kafka)?;
     let partitions = look.partitions(&events)?;
     options.keep_partition = look.partitions(&predictions)? == partitions;
     options.keep_dead_partition = look.partitions(&dead_letters)? == partitions;
+    if let Some(shadow) = &shadow {
+        options.keep_shadow_partition = look.partitions(shadow)? == partitions;
+    }
     if look.partitions(&control)? != 1 {
         return Err(Fatal::Configuration(format!(
             "the control topic `{control}` must have one partition, since the order of its messages counts\n\nhint: create it with `foretell init`"
         )));
     }
     look.partitions(&reports)?;
-    if let Some(bytes) = message_bytes_max(&options.kafka, &[&predictions, &dead_letters]) {
+    let written = [&predictions, &dead_letters].into_iter().chain(&shadow);
+    let written: Vec<_> = written.map(String::as_str).collect();
+    if let Some(bytes) = message_bytes_max(&options.kafka, &written) {
         options.message_bytes_max = bytes;
     }
     Ok(())
@@ -199,13 +205,14 @@ pub fn create_topics(
     let replicas = if replication < 1 { -1 } else { replication };
     let topic =
         |name, partitions| NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
-    let wanted = [
+    let mut wanted = vec![
         topic(&topics.events, partitions),
         topic(&topics.predictions, partitions),
         topic(&topics.dead_letters, partitions),
         topic(&topics.control, 1).set("retention.ms", "-1").set("retention.bytes", "-1"),
         topic(&topics.reports, 1).set("cleanup.policy", "compact"),
     ];
+    wanted.extend(topics.shadow.iter().map(|name| topic(name, partitions)));
     let asked = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
     let unavailable = |error| Fatal::Unavailable(format!("creating topics: {error}"));
     let answers =
@@ -226,10 +233,11 @@ pub fn create_topics(
         .collect()
 }
 
-/// Deletes the five topics, as the tour does with its own.
+/// Deletes the topics, as the tour does with its own.
 pub fn delete_topics(kafka: &Kafka, topics: &Topics) -> Result<(), Fatal> {
-    let Topics { events, predictions, dead_letters, control, reports } = topics;
-    let names = [events, predictions, dead_letters, control, reports].map(String::as_str);
+    let Topics { events, predictions, dead_letters, shadow, control, reports } = topics;
+    let names = [events, predictions, dead_letters, control, reports];
+    let names: Vec<_> = names.into_iter().chain(shadow).map(String::as_str).collect();
     let asked = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
     pollster::block_on(admin(kafka)?.delete_topics(&names, &asked))
         .map_err(|error| Fatal::Unavailable(format!("deleting topics: {error}")))?;

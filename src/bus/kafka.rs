@@ -33,6 +33,8 @@ pub struct KafkaBus {
     options: Options,
     predictions: CString,
     dead_letters: CString,
+    /// The topic of shadows, if there shall be one.
+    shadow: Option<CString>,
     transactional_id: Option<String>,
     consumer: Option<Consumer>,
     producer: Option<Producer>,
@@ -57,9 +59,11 @@ impl KafkaBus {
     ) -> Result<Self, Fatal> {
         let predictions = c_name(&options.topics.predictions);
         let dead_letters = c_name(&options.topics.dead_letters);
+        let shadow = options.topics.shadow.as_deref().map(c_name);
         let mut bus = Self {
             predictions,
             dead_letters,
+            shadow,
             transactional_id,
             consumer: None,
             producer: None,
@@ -108,6 +112,10 @@ impl KafkaBus {
         let (topic, keeps) = match letter.to {
             Destination::Predictions => (&self.predictions, self.options.keep_partition),
             Destination::DeadLetters(_) => (&self.dead_letters, self.options.keep_dead_partition),
+            Destination::Shadow => match &self.shadow {
+                Some(topic) => (topic, self.options.keep_shadow_partition),
+                None => return Ok(()),
+            },
         };
         let record = Outgoing {
             topic,
@@ -355,6 +363,10 @@ impl Bus for KafkaBus {
 
     fn letter_bytes_max(&self) -> usize {
         self.options.message_bytes_max
+    }
+
+    fn wants_shadow(&self) -> bool {
+        self.shadow.is_some()
     }
 
     fn close(&mut self) {

@@ -65,6 +65,9 @@ pub trait Bus {
     /// The longest prediction that `send` takes, in bytes, key included.
     fn letter_bytes_max(&self) -> usize;
 
+    /// Is there a topic for what a shadow would have said?
+    fn wants_shadow(&self) -> bool;
+
     /// Leaves the group and lets go of everything, within the drain time-out.
     fn close(&mut self);
 }

@@ -22,6 +22,8 @@ pub struct Options {
     pub keep_partition: bool,
     /// The same for a dead letter.
     pub keep_dead_partition: bool,
+    /// The same for what a candidate would have said.
+    pub keep_shadow_partition: bool,
 }
 
 impl Options {
@@ -40,6 +42,7 @@ impl Options {
             message_bytes_max: 1_000_000,
             keep_partition: true,
             keep_dead_partition: true,
+            keep_shadow_partition: true,
         }
     }
 

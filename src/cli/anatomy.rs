@@ -11,7 +11,7 @@ use crate::app;
 use crate::model::bundle::Bundle;
 use crate::model::columns::Column;
 use crate::model::forest::census::{Census, Use};
-use crate::model::gate;
+use crate::model::gate::{self, Times};
 use crate::model::import::{Parsed, parse};
 use crate::model::version::Version;
 use crate::model::{Model, Scratch};
@@ -41,7 +41,8 @@ struct Trees {
 impl Anatomy {
     pub fn of(bundle: &Bundle) -> Result<Self, Failure> {
         let began = Instant::now();
-        let version = gate::assemble(bundle, &app::gate_settings_for_tools())?;
+        let version =
+            gate::assemble(bundle, &app::gate_settings_for_tools(), &mut Times::default())?;
         let load = began.elapsed();
         let trees = match &version.engine {
             Model::Forest(forest) => {

@@ -11,7 +11,7 @@ use crate::app;
 use crate::bus::publish::Publisher;
 use crate::config::Config;
 use crate::control::message::{Message, Rollout};
-use crate::model::gate::{self, Expected};
+use crate::model::gate::{self, Expected, Times};
 
 /// Tell all instances that a version is ready
 #[derive(Debug, Args)]
@@ -80,7 +80,10 @@ impl Promote {
     pub fn run(&self) -> Result<(), Failure> {
         let config = self.configured.load()?;
         let model = config.model.name.clone();
-        publish(&config, &Message::Promote { model, version: self.version.clone() })
+        publish(
+            &config,
+            &Message::Promote { model, version: self.version.clone(), from: None, reason: None },
+        )
     }
 }
 
@@ -109,6 +112,7 @@ pub(super) fn complete(
         bundle,
         Expected { model: Some(&config.model.name), ..Expected::default() },
         &app::gate_settings_for_tools(),
+        &mut Times::default(),
     )?;
     let here = bundle.canonicalize()?;
     Ok(Message::RetrainComplete {
@@ -117,6 +121,7 @@ pub(super) fn complete(
         uri: uri.unwrap_or_else(|| here.display().to_string()),
         digest: admitted.version.digest,
         rollout,
+        promote_when: None,
     })
 }
 

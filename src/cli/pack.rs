@@ -9,7 +9,7 @@ use super::failure::Failure;
 use crate::app;
 use crate::model::bundle::{self, MANIFEST};
 use crate::model::columns::propose;
-use crate::model::gate::{self, Admitted, Expected};
+use crate::model::gate::{self, Admitted, Expected, Times};
 use crate::model::import::{Facts, facts, recognise};
 use crate::model::manifest::{Artifact, Contract, Format, Golden, Iterations, Manifest, Task};
 
@@ -160,7 +160,12 @@ impl Pack {
         };
         let text = serde_json::to_string_pretty(&manifest).map_err(std::io::Error::from)?;
         fs::write(folder.join(MANIFEST), text)?;
-        let admitted = gate::admit(folder, Expected::default(), &app::gate_settings_for_tools());
+        let admitted = gate::admit(
+            folder,
+            Expected::default(),
+            &app::gate_settings_for_tools(),
+            &mut Times::default(),
+        );
         admitted.map_err(|refusal| match best_is_fewer(facts, iterations) {
             Some(count) => Failure::data(format!("{refusal}\n\nhint: {}", early_stopping(count))),
             None => refusal.into(),

@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::failure::Failure;
 use crate::batch::Batch;
 use crate::config::{self, Output, Pointer};
-use crate::encode::Encoder;
+use crate::encode::{Encoder, Scored};
 use crate::features::decode::Limits;
-use crate::model::gate::{self, Expected, Settings};
+use crate::model::gate::{self, Expected, Settings, Times};
+use crate::model::version::Version;
 use crate::outbox::{Destination, Outbox};
 use crate::record::Record;
 use crate::score::Scorer;
-use crate::serving::Served;
 
 /// Score JSON lines from stdin with a bundle, without Kafka
 #[derive(Debug, Args)]
@@ -56,9 +55,10 @@ impl Score {
             bytes_max: config::Model::default().bytes_max,
             tile_rows: batch.tile_rows,
         };
-        let admitted = gate::admit(&self.bundle, Expected::default(), &settings)?;
-        let served = Served { version: Arc::new(admitted.version), control_offset: None };
-        let rejected = Lines { encoder, served, tile_rows: batch.tile_rows }
+        let admitted =
+            gate::admit(&self.bundle, Expected::default(), &settings, &mut Times::default())?;
+        let version = admitted.version;
+        let rejected = Lines { encoder, version, tile_rows: batch.tile_rows }
             .score(std::io::stdin().lock(), std::io::stdout().lock())?;
         match rejected {
             0 => Ok(()),
@@ -71,7 +71,7 @@ impl Score {
 /// Scores line by line, a tile at a time.
 struct Lines {
     encoder: Encoder,
-    served: Served,
+    version: Version,
     tile_rows: usize,
 }
 
@@ -109,13 +109,14 @@ impl Lines {
     ) -> Result<u64, Failure> {
         let rows: Vec<usize> = (0..batch.len()).collect();
         let events = rows.iter().map(|&row| batch.record(row).value.unwrap_or_default());
-        let scores = scorer.score(&self.served.version, events);
+        let scores = scorer.score(&self.version, events);
         outbox.clear();
-        self.encoder.encode(batch, &rows, &scores, &self.served, usize::MAX, outbox);
+        let scored = Scored { scores: &scores, version: &self.version, control_offset: None };
+        self.encoder.encode(batch, &rows, scored, usize::MAX, outbox);
         let mut rejected = 0;
         for (letter, &row) in outbox.letters().iter().zip(&rows) {
             match letter.to {
-                Destination::Predictions => {
+                Destination::Predictions | Destination::Shadow => {
                     output.write_all(outbox.value(batch, letter).unwrap_or_default())?;
                     output.write_all(b"\n")?;
                 }

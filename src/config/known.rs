@@ -89,11 +89,15 @@ impl Key {
 
     /// Fails on a value of another type, outside the range, or not among the choices.
     pub(super) fn check(&self, value: &Value) -> Result<(), Refusal> {
-        if !self.types().contains(&json_type(value)) {
+        let json_type = json_type(value);
+        let types = self.types();
+        let is_whole = json_type == "integer" && types.contains(&"number");
+        if !types.contains(&json_type) && !is_whole {
             return Err(self.wrong_type(value));
         }
         match value {
-            Value::Integer(integer) => self.check_range(*integer),
+            Value::Integer(integer) => self.check_range(*integer as f64),
+            Value::Float(float) => self.check_range(*float),
             Value::String(text) => self.check_text(text),
             _ => Ok(()),
         }
@@ -114,21 +118,22 @@ impl Key {
         Refusal { message, hint: hint.map(Into::into) }
     }
 
-    fn check_range(&self, integer: i64) -> Result<(), Refusal> {
-        let bound = |name: &str| self.schema[name].as_i64();
+    /// Bounds are far below 2^53, from where on f64 does not hold every integer.
+    fn check_range(&self, number: f64) -> Result<(), Refusal> {
+        let bound = |name: &str| self.schema[name].as_f64();
         let message = match (bound("minimum"), bound("maximum")) {
-            (Some(min), _) if integer < min => {
-                format!("{integer} is below {min}, the least there can be")
+            (Some(min), _) if number < min => {
+                format!("{number} is below {min}, the least there can be")
             }
-            (_, Some(max)) if integer > max => {
-                format!("{integer} is above {max}, the most there can be")
+            (_, Some(max)) if number > max => {
+                format!("{number} is above {max}, the most there can be")
             }
+            _ if !number.is_finite() => format!("{number} is no amount"),
             _ => return Ok(()),
         };
-        Err(Refusal {
-            message,
-            hint: self.default().as_i64().map(|default| format!("the default is {default}")),
-        })
+        let default = self.default();
+        let hint = default.is_number().then(|| format!("the default is {default}"));
+        Err(Refusal { message, hint })
     }
 
     fn check_text(&self, text: &str) -> Result<(), Refusal> {
@@ -245,6 +250,7 @@ pub(super) fn nearest<'a>(
 fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Table(_) => "object",
+        Value::Float(_) => "number",
         other => other.type_str(),
     }
 }

@@ -93,6 +93,8 @@ impl Rules<'_> {
             ("topics.control", &topics.control),
             ("topics.reports", &topics.reports),
         ];
+        let shadow = topics.shadow.as_ref().map(|topic| ("topics.shadow", topic));
+        let named: Vec<_> = named.into_iter().chain(shadow).collect();
         for (index, (key, topic)) in named.iter().enumerate() {
             if !is_topic_name(topic) {
                 let hint = "letters, digits, `.`, `_` and `-`, at most 249 of them".into();

@@ -37,7 +37,7 @@ impl Default for Kafka {
     }
 }
 
-/// The names of the five topics.
+/// The names of the topics.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Topics {
@@ -47,6 +47,10 @@ pub struct Topics {
     pub predictions: String,
     /// Events that cannot be scored are written here, each with its reason.
     pub dead_letters: String,
+    /// What a version with `rollout` `shadow` would have said is written here. By default nowhere:
+    /// it is only compared.
+    #[schemars(length(min = 1))]
+    pub shadow: Option<String>,
     /// New model versions are announced here: one partition, kept forever.
     pub control: String,
     /// Instances tell here what they serve: compacted, keyed by instance.
@@ -59,6 +63,7 @@ impl Default for Topics {
             events: "events".into(),
             predictions: "predictions".into(),
             dead_letters: "dead-letters".into(),
+            shadow: None,
             control: "control".into(),
             reports: "reports".into(),
         }
@@ -242,11 +247,77 @@ pub struct Model {
     /// A larger bundle is refused, in bytes.
     #[schemars(range(min = 1))]
     pub bytes_max: u64,
+    /// Versions that served before stay in memory, so that going back takes no fetch, as long as all
+    /// model files together are not longer, in bytes. What serves or waits is kept in any case.
+    #[schemars(range(min = 0))]
+    pub kept_bytes_max: u64,
 }
 
 impl Default for Model {
     fn default() -> Self {
-        Self { name: String::new(), bundle: None, bytes_max: 268_435_456 }
+        Self {
+            name: String::new(),
+            bundle: None,
+            bytes_max: 268_435_456,
+            kept_bytes_max: 536_870_912,
+        }
+    }
+}
+
+/// What a version has to show on this instance's own recent events before it serves or waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Gate {
+    /// So many recent events are kept for it. 0: none, and this part of the gate is left out.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub replay_rows: usize,
+    /// At most this share of the events that the served version scores may be refused, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub lost_max: f64,
+    /// At most this share of them may get another class, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub flips_max: f64,
+    /// An event may cost at most so many times what it costs the served version.
+    #[schemars(range(min = 0))]
+    pub cost_ratio_max: f64,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { replay_rows: 1_000, lost_max: 0.01, flips_max: 0.5, cost_ratio_max: 20.0 }
+    }
+}
+
+/// When an instance asks by itself to go back from a version that has just begun to serve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Probation {
+    /// How long a version is watched after it began to serve, in milliseconds. 0: not at all.
+    #[schemars(range(min = 0, max = 86_400_000))]
+    pub duration_ms: u64,
+    /// Nothing is decided on fewer events.
+    #[schemars(range(min = 1))]
+    pub rows_min: u64,
+    /// At most this share of the events that the version before scores may be refused, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub rejects_max: f64,
+    /// At most this share of results may be no numbers, 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub non_finite_max: f64,
+    /// An event may cost at most so many times what it cost the version before.
+    #[schemars(range(min = 0))]
+    pub cost_ratio_max: f64,
+}
+
+impl Default for Probation {
+    fn default() -> Self {
+        Self {
+            duration_ms: 600_000,
+            rows_min: 1_000,
+            rejects_max: 0.05,
+            non_finite_max: 0.01,
+            cost_ratio_max: 20.0,
+        }
     }
 }
 

@@ -98,6 +98,16 @@ fn set_overrules_the_environment_and_the_environment_overrules_the_file() {
 }
 
 #[test]
+fn a_share_may_be_written_as_an_integer_and_has_bounds() {
+    let lost_max = |value: &str| load(REQUIRED, &[("FORETELL_GATE_LOST_MAX", value)], &[]);
+    assert_eq!(lost_max("0.25").unwrap().gate.lost_max, 0.25);
+    assert_eq!(lost_max("1").unwrap().gate.lost_max, 1.0);
+    for wrong in ["1.5", "-1", "nan", "inf", "'0.5'", "true"] {
+        assert!(lost_max(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn a_configuration_needs_no_file() {
     let environment = [
         ("FORETELL_KAFKA_BOOTSTRAP_SERVERS", "b:9092"),

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is said about a model. Unknown fields are ignored: a newer sender may say more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Message {
     /// A version has been trained and packed.
@@ -17,11 +17,24 @@ pub enum Message {
         digest: String,
         #[serde(default)]
         rollout: Rollout,
+        /// With `shadow`: what the version has to show on an instance for that one to publish
+        /// `promote`. Without it, somebody else has to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        promote_when: Option<Criteria>,
     },
     /// An announced version shall serve.
-    Promote { model: String, version: String },
-    /// The version `from` shall serve no longer; a no-op where it does not serve, so that it is
-    /// safe to send twice.
+    Promote {
+        model: String,
+        version: String,
+        /// Only if this version serves: what was decided by a comparison with it is void once
+        /// another serves, and is safe to say twice.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The version `from` shall serve no longer, or wait no longer; a no-op where it does neither,
+    /// so that it is safe to send twice.
     Rollback {
         model: String,
         from: String,
@@ -46,10 +59,48 @@ pub enum Rollout {
     /// As soon as it has passed the gate.
     #[default]
     Immediate,
-    /// It waits for `promote`; scored beside the served version where that is built.
+    /// It waits for `promote`, and meanwhile scores what the served version scores, for comparison.
     Shadow,
     /// It waits for `promote`.
     Hold,
+}
+
+/// What a shadow has to show beside the served version, on one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Criteria {
+    /// At least so many events scored by both.
+    #[schemars(range(min = 1))]
+    pub rows: u64,
+    /// For at least so long, in minutes.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub minutes: f64,
+    /// At most this share of the events with another class, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub flips_max: Option<f64>,
+    /// An event costs at most so many times what the served version takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub cost_ratio_max: Option<f64>,
+}
+
+impl Criteria {
+    /// What cannot be meant, if anything.
+    fn fault(&self) -> Option<&'static str> {
+        let is_amount = |number: f64| number.is_finite() && number >= 0.0;
+        if self.rows == 0 {
+            Some("`promote_when.rows` has to be at least 1")
+        } else if !is_amount(self.minutes) {
+            Some("`promote_when.minutes` has to be 0 or more")
+        } else if !self.flips_max.is_none_or(|share| (0.0..=1.0).contains(&share)) {
+            Some("`promote_when.flips_max` is a share, 0 to 1")
+        } else if !self.cost_ratio_max.is_none_or(is_amount) {
+            Some("`promote_when.cost_ratio_max` has to be 0 or more")
+        } else {
+            None
+        }
+    }
 }
 
 /// Why a record of the control topic says nothing to us. It is reported and skipped, never fatal.
@@ -76,7 +127,24 @@ impl Message {
         if !Self::TYPES.contains(&r#type.as_str()) {
             return Err(Unread::UnknownType(r#type));
         }
-        serde_json::from_slice(value).map_err(malformed)
+        let message: Self = serde_json::from_slice(value).map_err(malformed)?;
+        match message.fault() {
+            Some(fault) => Err(Unread::Malformed(fault.into())),
+            None => Ok(message),
+        }
+    }
+
+    /// What reads as a message and cannot be meant as one.
+    fn fault(&self) -> Option<&'static str> {
+        match self {
+            Self::RetrainComplete { promote_when: Some(criteria), rollout, .. } => match rollout {
+                Rollout::Shadow => criteria.fault(),
+                Rollout::Immediate | Rollout::Hold => {
+                    Some("`promote_when` compares, which takes `\"rollout\": \"shadow\"`")
+                }
+            },
+            _ => None,
+        }
     }
 
     /// The model it is about.
@@ -131,6 +199,28 @@ mod tests {
                 reason: None
             }
         );
+    }
+
+    #[test]
+    fn criteria_that_cannot_be_meant_are_refused() {
+        let parse = |rollout: &str, criteria: &str| {
+            let text = format!(
+                r#"{{"type":"retrain-complete","model":"m","version":"1","uri":"u","digest":"d","rollout":"{rollout}","promote_when":{criteria}}}"#
+            );
+            Message::parse(text.as_bytes())
+        };
+        assert!(parse("shadow", r#"{"rows":1000,"minutes":5,"flips_max":0.02}"#).is_ok());
+        for (rollout, criteria) in [
+            ("hold", r#"{"rows":1}"#),
+            ("shadow", r#"{"rows":0}"#),
+            ("shadow", r#"{"minutes":1}"#),
+            ("shadow", r#"{"rows":1,"minutes":-1}"#),
+            ("shadow", r#"{"rows":1,"flips_max":2}"#),
+            ("shadow", r#"{"rows":1,"cost_ratio_max":-0.5}"#),
+        ] {
+            let parsed = parse(rollout, criteria);
+            assert!(matches!(parsed, Err(Unread::Malformed(_))), "{rollout} {criteria}");
+        }
     }
 
     #[test]

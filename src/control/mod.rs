@@ -2,4 +2,6 @@
 
 pub mod loader;
 pub mod message;
+pub mod refused;
 pub mod registry;
+pub mod trial;

@@ -6,14 +6,15 @@
 //! ```text
 //!  announced ──immediate──▶ serves ──rollback──▶ rolled back ──announced again──▶ …
 //!      └─hold, shadow─▶ waits ──promote──▶ serves
+//!                         └─rollback──▶ rolled back
 //! ```
 
 use std::collections::BTreeMap;
 
-use super::message::{Message, Rollout};
+use super::message::{Criteria, Message, Rollout};
 
 /// All that was said about one model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Registry {
     model: String,
     versions: BTreeMap<String, Announced>,
@@ -22,10 +23,21 @@ pub struct Registry {
 }
 
 /// A version as it was announced.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Announced {
     source: Source,
     rolled_back: bool,
+    /// It was announced with `hold` or `shadow`, and nothing has been decided since.
+    waits: Option<Waits>,
+}
+
+/// How a version waits for `promote`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Waits {
+    /// Offset of the announcement.
+    control_offset: i64,
+    is_shadow: bool,
+    promote_when: Option<Criteria>,
 }
 
 /// Where a version's bundle is.
@@ -41,6 +53,8 @@ pub enum Source {
 struct Choice {
     version: String,
     control_offset: Option<i64>,
+    /// A rollback chose it.
+    is_return: bool,
 }
 
 /// A version that shall serve, or would if those before it cannot.
@@ -50,6 +64,19 @@ pub struct Wanted<'a> {
     pub source: &'a Source,
     /// Offset of the message that chose it; `None`: the configuration did.
     pub control_offset: Option<i64>,
+    /// A rollback chose it.
+    pub is_return: bool,
+}
+
+/// A version that waits for `promote`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate<'a> {
+    pub version: &'a str,
+    pub source: &'a Source,
+    /// Offset of its announcement.
+    pub control_offset: i64,
+    /// What it has to show for `promote` to be published, if that was said.
+    pub promote_when: Option<Criteria>,
 }
 
 /// What a message changed.
@@ -59,6 +86,8 @@ pub enum Effect {
     Serves,
     /// A version is known now and waits for `promote`.
     Waits,
+    /// A version that waited for `promote` does so no longer, and does not serve.
+    Withdrawn,
     /// Nothing: of another model, for trainers, or said before.
     Nothing,
 }
@@ -83,9 +112,10 @@ impl Registry {
         let mut registry =
             Self { model: model.into(), versions: BTreeMap::new(), choices: Vec::new() };
         if let Some(version) = configured {
-            let announced = Announced { source: Source::Configured, rolled_back: false };
+            let announced =
+                Announced { source: Source::Configured, rolled_back: false, waits: None };
             registry.versions.insert(version.into(), announced);
-            registry.choose(version, None);
+            registry.choose(version, None, false);
         }
         registry
     }
@@ -99,11 +129,21 @@ impl Registry {
             return Ok(Effect::Nothing);
         }
         match message {
-            Message::RetrainComplete { version, uri, digest, rollout, .. } => {
+            Message::RetrainComplete { version, uri, digest, rollout, promote_when, .. } => {
                 let source = Source::Announced { uri: uri.clone(), digest: digest.clone() };
-                self.announce(offset, version, source, *rollout)
+                let waits = match rollout {
+                    Rollout::Immediate => None,
+                    Rollout::Hold | Rollout::Shadow => Some(Waits {
+                        control_offset: offset,
+                        is_shadow: *rollout == Rollout::Shadow,
+                        promote_when: *promote_when,
+                    }),
+                };
+                self.announce(offset, version, source, waits)
             }
-            Message::Promote { version, .. } => self.promote(offset, version),
+            Message::Promote { version, from, .. } => {
+                self.promote(offset, version, from.as_deref())
+            }
             Message::Rollback { from, to, .. } => self.roll_back(offset, from, to.as_deref()),
             Message::RetrainRequest { .. } => Ok(Effect::Nothing),
         }
@@ -114,40 +154,44 @@ impl Registry {
         offset: i64,
         version: &str,
         source: Source,
-        rollout: Rollout,
+        waits: Option<Waits>,
     ) -> Result<Effect, Contradiction> {
-        let digest_of = |source: &Source| match source {
-            Source::Configured => None,
-            Source::Announced { digest, .. } => Some(digest.clone()),
-        };
-        if let Some(known) = self.versions.get(version) {
-            let before = digest_of(&known.source);
-            if before.is_some() && before != digest_of(&source) {
-                return Err(Contradiction::OtherDigest(version.into()));
-            }
+        if let Some(Announced { source: Source::Announced { digest: before, .. }, .. }) =
+            self.versions.get(version)
+            && let Source::Announced { digest, .. } = &source
+            && before != digest
+        {
+            return Err(Contradiction::OtherDigest(version.into()));
         }
-        let announced = Announced { source, rolled_back: false };
-        let before = self.versions.insert(version.into(), announced.clone());
-        match rollout {
-            // What serves already goes on under the choice that brought it.
-            Rollout::Immediate if self.current() == Some(version) => Ok(Effect::Nothing),
-            Rollout::Immediate => {
-                self.choose(version, Some(offset));
-                Ok(Effect::Serves)
-            }
-            Rollout::Hold | Rollout::Shadow if before.as_ref() == Some(&announced) => {
-                Ok(Effect::Nothing)
-            }
-            Rollout::Hold | Rollout::Shadow => Ok(Effect::Waits),
+        // What serves already goes on under the choice that brought it.
+        let serves = self.current() == Some(version);
+        let waits = waits.filter(|_| !serves);
+        let announced = Announced { source, rolled_back: false, waits };
+        self.versions.insert(version.into(), announced);
+        if serves {
+            return Ok(Effect::Nothing);
         }
+        if waits.is_some() {
+            return Ok(Effect::Waits);
+        }
+        self.choose(version, Some(offset), false);
+        Ok(Effect::Serves)
     }
 
-    fn promote(&mut self, offset: i64, version: &str) -> Result<Effect, Contradiction> {
+    fn promote(
+        &mut self,
+        offset: i64,
+        version: &str,
+        from: Option<&str>,
+    ) -> Result<Effect, Contradiction> {
+        if from.is_some() && from != self.current() {
+            return Ok(Effect::Nothing);
+        }
         self.may_serve(version)?;
         if self.current() == Some(version) {
             return Ok(Effect::Nothing);
         }
-        self.choose(version, Some(offset));
+        self.choose(version, Some(offset), false);
         Ok(Effect::Serves)
     }
 
@@ -157,6 +201,12 @@ impl Registry {
         from: &str,
         to: Option<&str>,
     ) -> Result<Effect, Contradiction> {
+        if let Some(announced) = self.versions.get_mut(from)
+            && announced.waits.take().is_some()
+        {
+            announced.rolled_back = true;
+            return Ok(Effect::Withdrawn);
+        }
         if self.current() != Some(from) || to == Some(from) {
             return Ok(Effect::Nothing);
         }
@@ -173,7 +223,7 @@ impl Registry {
         if let Some(announced) = self.versions.get_mut(from) {
             announced.rolled_back = true;
         }
-        self.choose(&to, Some(offset));
+        self.choose(&to, Some(offset), true);
         Ok(Effect::Serves)
     }
 
@@ -188,9 +238,12 @@ impl Registry {
     }
 
     /// A version stands among the choices once: where it was chosen last.
-    fn choose(&mut self, version: &str, control_offset: Option<i64>) {
+    fn choose(&mut self, version: &str, control_offset: Option<i64>, is_return: bool) {
+        if let Some(announced) = self.versions.get_mut(version) {
+            announced.waits = None;
+        }
         self.choices.retain(|choice| choice.version != version);
-        self.choices.push(Choice { version: version.into(), control_offset });
+        self.choices.push(Choice { version: version.into(), control_offset, is_return });
     }
 
     fn current(&self) -> Option<&str> {
@@ -206,18 +259,29 @@ impl Registry {
                 version: &choice.version,
                 source: &announced.source,
                 control_offset: choice.control_offset,
+                is_return: choice.is_return,
             })
         })
     }
 
-    /// Versions that were announced, never served, and wait for `promote`.
-    pub fn candidates(&self) -> impl Iterator<Item = &str> {
-        let never_chose =
-            |version: &str| self.choices.iter().all(|choice| choice.version != version);
-        self.versions
-            .iter()
-            .filter(move |(version, announced)| !announced.rolled_back && never_chose(version))
-            .map(|(version, _)| version.as_str())
+    /// The versions that wait for `promote`, by name.
+    pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
+        self.waiting().map(|(candidate, _)| candidate)
+    }
+
+    /// The candidate that scores beside what serves: of those announced so, the last.
+    pub fn shadow(&self) -> Option<Candidate<'_>> {
+        let shadows = self.waiting().filter(|(_, waits)| waits.is_shadow);
+        shadows.map(|(candidate, _)| candidate).max_by_key(|candidate| candidate.control_offset)
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = (Candidate<'_>, Waits)> {
+        self.versions.iter().filter_map(|(version, announced)| {
+            let waits = announced.waits?;
+            let Waits { control_offset, promote_when, .. } = waits;
+            let source = &announced.source;
+            Some((Candidate { version, source, control_offset, promote_when }, waits))
+        })
     }
 
     /// Where the bundle of an announced version is.
@@ -241,11 +305,17 @@ mod tests {
             uri: format!("/models/{version}"),
             digest: format!("sha256:{version}"),
             rollout,
+            promote_when: None,
         }
     }
 
     fn promote(version: &str) -> Message {
-        Message::Promote { model: MODEL.into(), version: version.into() }
+        promote_over(version, None)
+    }
+
+    fn promote_over(version: &str, from: Option<&str>) -> Message {
+        let (version, from) = (version.into(), from.map(Into::into));
+        Message::Promote { model: MODEL.into(), version, from, reason: None }
     }
 
     fn back(from: &str, to: Option<&str>) -> Message {
@@ -283,6 +353,38 @@ mod tests {
         check(Some("1"), &[complete("2", Hold)], Some(("1", None)));
         check(Some("1"), &[complete("2", Shadow), promote("2")], Some(("2", Some(1))));
         check(Some("1"), &[promote("2")], Some(("1", None)));
+    }
+
+    #[test]
+    fn a_promotion_over_a_version_is_void_once_another_serves() {
+        let log = [complete("2", Shadow), complete("3", Immediate), promote_over("2", Some("1"))];
+        check(Some("1"), &log, Some(("3", Some(1))));
+        let log = [log.as_slice(), &[promote_over("2", Some("3"))]].concat();
+        check(Some("1"), &log, Some(("2", Some(3))));
+    }
+
+    #[test]
+    fn a_candidate_can_be_withdrawn() {
+        let log = [complete("2", Shadow), back("2", None), promote("2")];
+        check(Some("1"), &log, Some(("1", None)));
+        assert_eq!(fold(Some("1"), &log).candidates().count(), 0);
+        // Rolled back and announced again, it waits again.
+        let log = [complete("2", Immediate), back("2", None), complete("2", Shadow)];
+        let registry = fold(Some("1"), &log);
+        assert_eq!(registry.candidates().map(|c| c.version).collect::<Vec<_>>(), ["2"]);
+        assert_eq!(registry.wanted().next().map(|w| (w.version, w.is_return)), Some(("1", true)));
+    }
+
+    #[test]
+    fn the_last_shadow_announced_is_the_one_that_scores() {
+        let shadow = |log: &[Message]| {
+            fold(Some("1"), log).shadow().map(|s| (s.version.to_owned(), s.control_offset))
+        };
+        let log = [complete("3", Shadow), complete("2", Shadow), complete("4", Hold)];
+        assert_eq!(shadow(&log), Some(("2".into(), 1)));
+        assert_eq!(shadow(&[log.as_slice(), &[promote("2")]].concat()), Some(("3".into(), 0)));
+        assert_eq!(shadow(&[log.as_slice(), &[back("2", None)]].concat()), Some(("3".into(), 0)));
+        assert_eq!(shadow(&[complete("1", Shadow)]), None);
     }
 
     #[test]
@@ -338,7 +440,13 @@ mod tests {
             (version(), rollout).prop_map(|(version, rollout)| complete(version, rollout)),
             version().prop_map(promote),
             (version(), prop::option::of(version())).prop_map(|(from, to)| back(from, to)),
-            Just(Message::Promote { model: "another".into(), version: "1".into() }),
+            (version(), version()).prop_map(|(version, from)| promote_over(version, Some(from))),
+            Just(Message::Promote {
+                model: "another".into(),
+                version: "1".into(),
+                from: None,
+                reason: None
+            }),
             Just(Message::RetrainRequest { model: MODEL.into(), reason: None }),
         ]
     }

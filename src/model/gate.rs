@@ -2,10 +2,12 @@
 //!
 //! fetch · digest · manifest · import · contract · golden rows · warm-up
 //!
+//! and, on an instance, the recent events of its own traffic (`traffic.rs`).
+//!
 //! A refusal changes nothing: what served before goes on serving.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,12 +60,21 @@ pub enum Check {
     Contract,
     /// A golden row did not come out as recorded.
     Golden,
+    /// On this instance's recent events it differs too much from what serves.
+    Traffic,
 }
 
 impl Check {
     /// In the order they are made.
-    pub const ALL: [Self; 6] =
-        [Self::Fetch, Self::Digest, Self::Manifest, Self::Import, Self::Contract, Self::Golden];
+    pub const ALL: [Self; 7] = [
+        Self::Fetch,
+        Self::Digest,
+        Self::Manifest,
+        Self::Import,
+        Self::Contract,
+        Self::Golden,
+        Self::Traffic,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -73,6 +84,7 @@ impl Check {
             Self::Import => "import",
             Self::Contract => "contract",
             Self::Golden => "golden",
+            Self::Traffic => "traffic",
         }
     }
 }
@@ -83,11 +95,13 @@ impl Check {
 pub struct Refusal {
     pub check: Check,
     pub message: String,
+    /// Trying again later may help: what stores the bundle did not answer.
+    pub is_transient: bool,
 }
 
 impl Refusal {
     pub fn new(check: Check, message: impl ToString) -> Self {
-        Self { check, message: message.to_string() }
+        Self { check, message: message.to_string(), is_transient: false }
     }
 }
 
@@ -101,40 +115,73 @@ pub struct Admitted {
     /// [`Golden`]: super::manifest::Golden
     pub golden_difference: f64,
     pub golden_rows: usize,
-    pub seconds: f64,
 }
 
-/// Reads the bundle in `folder` and lets it through, or says which check it failed.
+/// How long each check took, in the order they were made. Digests are checked as files are read, a
+/// manifest as it is: that is the fetch's time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Times(pub Vec<(Check, Duration)>);
+
+impl Times {
+    /// Makes a check and notes its time.
+    pub fn of<T>(
+        &mut self,
+        check: Check,
+        make: impl FnOnce() -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let began = Instant::now();
+        let made = make();
+        self.0.push((check, began.elapsed()));
+        made
+    }
+
+    /// Of all checks together.
+    pub fn sum(&self) -> Duration {
+        self.0.iter().map(|(_, time)| *time).sum()
+    }
+}
+
+/// Reads the bundle in `folder` and lets it through, or says which check it failed. `times` gets
+/// those of the checks that were made.
 pub fn admit(
     folder: &Path,
     expected: Expected<'_>,
     settings: &Settings,
+    times: &mut Times,
 ) -> Result<Admitted, Refusal> {
-    let began = Instant::now();
-    let bundle = Bundle::read(folder, expected.digest, settings.bytes_max).map_err(|error| {
-        let check = match error {
-            BundleError::Uri { .. } | BundleError::Read { .. } | BundleError::TooLarge { .. } => {
-                Check::Fetch
-            }
-            BundleError::Announced { .. }
-            | BundleError::Longer { .. }
-            | BundleError::Digest { .. } => Check::Digest,
-            BundleError::Manifest { .. } => Check::Manifest,
-            BundleError::Golden { .. } => Check::Golden,
-        };
-        Refusal::new(check, error)
+    let bundle = times.of(Check::Fetch, || {
+        let bundle = Bundle::read(folder, expected.digest, settings.bytes_max).map_err(unread)?;
+        is_expected(&bundle.manifest, expected)?;
+        Ok(bundle)
     })?;
-    is_expected(&bundle.manifest, expected)?;
-    let version = assemble(&bundle, settings)?;
-    let golden_difference = golden(&version, &bundle.golden, bundle.manifest.golden.tolerance)?;
-    warm_up(&version, &bundle.golden, settings.tile_rows);
+    let version = assemble(&bundle, settings, times)?;
+    let tolerance = bundle.manifest.golden.tolerance;
+    let golden_difference = times.of(Check::Golden, || {
+        let difference = golden(&version, &bundle.golden, tolerance)?;
+        warm_up(&version, &bundle.golden, settings.tile_rows);
+        Ok(difference)
+    })?;
     Ok(Admitted {
         version,
         golden_difference,
         golden_rows: bundle.golden.len(),
         manifest: bundle.manifest,
-        seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+fn unread(error: BundleError) -> Refusal {
+    let check = match error {
+        BundleError::Uri { .. } | BundleError::Read { .. } | BundleError::TooLarge { .. } => {
+            Check::Fetch
+        }
+        BundleError::Announced { .. } | BundleError::Longer { .. } | BundleError::Digest { .. } => {
+            Check::Digest
+        }
+        BundleError::Manifest { .. } => Check::Manifest,
+        BundleError::Golden { .. } => Check::Golden,
+    };
+    let is_transient = matches!(error, BundleError::Read { .. });
+    Refusal { is_transient, ..Refusal::new(check, error) }
 }
 
 fn is_expected(manifest: &Manifest, expected: Expected<'_>) -> Result<(), Refusal> {
@@ -150,20 +197,30 @@ fn is_expected(manifest: &Manifest, expected: Expected<'_>) -> Result<(), Refusa
 }
 
 /// Imports the model and compiles its contract, column for column.
-pub fn assemble(bundle: &Bundle, settings: &Settings) -> Result<Version, Refusal> {
+pub fn assemble(
+    bundle: &Bundle,
+    settings: &Settings,
+    times: &mut Times,
+) -> Result<Version, Refusal> {
     let manifest = &bundle.manifest;
-    let engine = import(bundle.source()).map_err(|error| Refusal::new(Check::Import, error))?;
-    columns_agree(&engine, &manifest.features)?;
-    outputs_agree(&engine, manifest)?;
-    let decoder = Decoder::new(&manifest.features, &settings.captures, settings.limits)
-        .map_err(|error| Refusal::new(Check::Contract, error))?;
+    let engine = times.of(Check::Import, || {
+        import(bundle.source()).map_err(|error| Refusal::new(Check::Import, error))
+    })?;
+    let decoder = times.of(Check::Contract, || {
+        columns_agree(&engine, &manifest.features)?;
+        outputs_agree(&engine, manifest)?;
+        Decoder::new(&manifest.features, &settings.captures, settings.limits)
+            .map_err(|error| Refusal::new(Check::Contract, error))
+    })?;
     Ok(Version {
         model: manifest.model.clone(),
         version: manifest.version.clone(),
         digest: bundle.digest.clone(),
         task: manifest.task.clone(),
         engine,
+        contract: manifest.features.clone(),
         decoder,
+        bytes: bundle.model.len() as u64,
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::largest;
 use crate::features::contract::Feature;
 
 /// `manifest.json`. Fields that this version of the program does not know are kept out of the
@@ -114,6 +115,20 @@ pub struct Task {
     /// Binary: the probability from which on class 1 is predicted. Default 0.5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
+}
+
+impl Task {
+    /// The class that outputs mean: the larger one, or for binary class 1 from the threshold on.
+    /// `None`: the model is no classifier.
+    pub fn class(&self, outputs: &[f64]) -> Option<usize> {
+        match (self.kind, outputs) {
+            (TaskKind::Binary, [probability, ..]) => {
+                Some(usize::from(*probability >= self.threshold.unwrap_or(0.5)))
+            }
+            (TaskKind::Multiclass, _) => Some(largest(outputs)),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

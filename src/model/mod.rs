@@ -10,6 +10,7 @@ pub mod link;
 pub mod manifest;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+pub mod traffic;
 pub mod version;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Model;
 use super::manifest::Task;
+use crate::features::contract::Feature;
 use crate::features::decode::Decoder;
 
 pub struct Version {
@@ -14,8 +15,19 @@ pub struct Version {
     pub digest: String,
     pub task: Task,
     pub engine: Model,
-    /// The contract, compiled. Its columns are the engine's.
+    /// Which fields are the engine's columns.
+    pub contract: Vec<Feature>,
+    /// The contract, compiled.
     pub decoder: Decoder,
+    /// Length of the model file: what keeping a version in memory is taken to cost.
+    pub bytes: u64,
+}
+
+impl Version {
+    /// Would both make the same matrix of any event?
+    pub fn reads_like(&self, other: &Self) -> bool {
+        self.contract == other.contract
+    }
 }
 
 /// The names alone: the rest is megabytes.

@@ -1,13 +1,18 @@
 //! The facts behind an instance's status: plain data under one lock.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::health::{LOADER_STUCK_AFTER, Latch, Pulse, Readiness, WORKER_STUCK_AFTER};
 use super::rates::Meter;
-use super::reports::{LastRefusal, LastSkipped, PartitionReport, Serves, Totals, WorkerReport};
+use super::reports::{
+    Agreement, LastGate, LastRefusal, LastSkipped, PartitionReport, Serves, ShadowReport, Totals,
+    WorkerReport,
+};
 use crate::bus::Lag;
+use crate::shadow::Shadow;
 use crate::worker::Turn;
 
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub struct Facts {
     pub workers: Vec<Worker>,
     pub served: Option<Serves>,
     pub candidates: Vec<String>,
+    pub shadow: Option<Arc<Shadow>>,
+    pub last_gate: Option<LastGate>,
     pub last_refusal: Option<LastRefusal>,
     pub last_skipped: Option<LastSkipped>,
     pub control_offset: Option<i64>,
@@ -53,6 +60,8 @@ impl Facts {
             workers: (0..workers).map(Worker::new).collect(),
             served: None,
             candidates: Vec::new(),
+            shadow: None,
+            last_gate: None,
             last_refusal: None,
             last_skipped: None,
             control_offset: None,
@@ -86,6 +95,14 @@ impl Facts {
         for (reason, events) in &turn.dead_letters {
             *self.totals.dead_letters.entry(*reason).or_default() += events;
         }
+    }
+
+    pub fn shadow(&self) -> Option<ShadowReport> {
+        self.shadow.as_ref().map(|shadow| ShadowReport {
+            version: shadow.version.version.clone(),
+            control_offset: shadow.control_offset,
+            agreement: Agreement::from(&shadow.comparison()),
+        })
     }
 
     pub fn workers(&self) -> Vec<WorkerReport> {

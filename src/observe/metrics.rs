@@ -11,9 +11,9 @@ use std::time::Duration;
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 
-use super::reports::Report;
+use super::reports::{Agreement, Quantiles, Report, ShadowReport};
 use super::table::{self, Kind, Metric};
-use crate::model::gate::Check;
+use crate::model::gate::{Check, Times};
 use crate::reject::Reason;
 use crate::worker::Turn;
 
@@ -45,6 +45,7 @@ impl Metrics {
         outcomes(&table::BATCHES, &["committed", "again"]);
         outcomes(&table::CONTROL_MESSAGES, &CONTROL_TYPES);
         outcomes(&table::MODEL_REFUSALS, &Check::ALL.map(Check::as_str));
+        outcomes(&table::ASKS, &["promote", "rollback"]);
         metrics
     }
 
@@ -84,8 +85,19 @@ impl Metrics {
         self.record(&table::MODEL_LOAD_SECONDS, &[], load_seconds);
     }
 
-    pub fn refused(&self, check: Check) {
-        self.count(&table::MODEL_REFUSALS, &[check.as_str()], 1);
+    /// A version went through the gate.
+    pub fn judged(&self, times: &Times, failed: Option<Check>) {
+        for (check, time) in &times.0 {
+            self.record(&table::GATE_SECONDS, &[check.as_str()], time.as_secs_f64());
+        }
+        if let Some(check) = failed {
+            self.count(&table::MODEL_REFUSALS, &[check.as_str()], 1);
+        }
+    }
+
+    /// The instance asks for something by itself.
+    pub fn asked(&self, kind: &'static str) {
+        self.count(&table::ASKS, &[kind], 1);
     }
 
     /// Sorts what histograms took since the last call into their buckets. Until then every sample
@@ -131,6 +143,21 @@ fn gauges(report: &Report) -> String {
     if let Some(served) = &report.served {
         let offset = served.control_offset.map_or("configured".into(), |offset| offset.to_string());
         set(&table::SERVED_INFO, &[&report.model, &served.version, &offset], 1.0);
+    }
+    if let Some(ShadowReport { version, agreement, .. }) = &report.shadow {
+        let Agreement { rows, flips, lost, gained, difference, cost_ratio } = agreement;
+        let outcomes =
+            [("same", rows - flips), ("flipped", *flips), ("lost", *lost), ("gained", *gained)];
+        for (outcome, events) in outcomes {
+            set(&table::SHADOW_EVENTS, &[version, outcome], events as f64);
+        }
+        let Quantiles { p50, p90, p99, max } = difference;
+        for (quantile, value) in [("0.5", p50), ("0.9", p90), ("0.99", p99), ("1", max)] {
+            set(&table::SHADOW_DIFFERENCE, &[version, quantile], *value);
+        }
+        if let Some(ratio) = cost_ratio {
+            set(&table::SHADOW_COST_RATIO, &[version], *ratio);
+        }
     }
     recorder.handle().render()
 }

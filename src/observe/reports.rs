@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::health::Waiting;
 use super::rates::Rates;
+use crate::compare::Comparison;
 use crate::model::gate::Check;
 use crate::reject::Reason;
 
@@ -26,8 +27,14 @@ pub struct Report {
     pub model: String,
     /// `null`: no version serves yet.
     pub served: Option<Serves>,
-    /// Versions that wait for `promote`.
+    /// Versions that have passed the gate here and wait for `promote`.
     pub candidates: Vec<String>,
+    /// The candidate that scores beside what serves, and how the two have compared so far.
+    #[serde(default)]
+    pub shadow: Option<ShadowReport>,
+    /// The last version that went through the gate.
+    #[serde(default)]
+    pub last_gate: Option<LastGate>,
     pub last_refusal: Option<LastRefusal>,
     pub last_skipped: Option<LastSkipped>,
     /// Offset of the last record that was read from the control topic.
@@ -53,6 +60,71 @@ pub struct Serves {
     pub control_offset: Option<i64>,
     #[schemars(extend("format" = "date-time"))]
     pub since: String,
+}
+
+/// A candidate that scores beside what serves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ShadowReport {
+    pub version: String,
+    /// Offset of its announcement.
+    pub control_offset: i64,
+    pub agreement: Agreement,
+}
+
+/// How a version compares with the one that serves, on the same events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Agreement {
+    /// Events that both scored.
+    pub rows: u64,
+    /// Of those, with another class.
+    pub flips: u64,
+    /// Events that only the version that serves scored.
+    pub lost: u64,
+    /// Events that only the other one scored.
+    pub gained: u64,
+    /// Of the outputs of `rows`: absolute up to 1, relative to what serves above.
+    pub difference: Quantiles,
+    /// What an event costs, in what it costs the version that serves; `null`: not measured.
+    pub cost_ratio: Option<f64>,
+}
+
+/// To two digits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Quantiles {
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl From<&Comparison> for Agreement {
+    fn from(comparison: &Comparison) -> Self {
+        let Comparison { rows, flips, lost, gained, .. } = *comparison;
+        let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|q| comparison.difference(q));
+        let difference = Quantiles { p50, p90, p99, max };
+        Self { rows, flips, lost, gained, difference, cost_ratio: comparison.cost_ratio() }
+    }
+}
+
+/// A version's way through the gate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LastGate {
+    pub version: String,
+    pub passed: bool,
+    /// In the order in which they were made; a version that did not pass has failed the last one or
+    /// was refused by it under the name that `last_refusal` gives.
+    pub checks: Vec<CheckReport>,
+    /// On this instance's recent events; `null`: there were none, or it did not come so far.
+    pub agreement: Option<Agreement>,
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
+}
+
+/// A check, and what it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckReport {
+    pub check: Check,
+    pub seconds: f64,
 }
 
 /// The last version that was wanted and may not serve.

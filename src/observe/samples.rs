@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use super::status::{Identity, Status};
 use crate::bus::Lag;
+use crate::compare::Comparison;
 use crate::features::contract::Feature;
 use crate::features::decode::{Decoder, Limits};
-use crate::model::gate::{Check, Refusal};
+use crate::model::gate::{Check, Refusal, Times};
 use crate::model::import::{Source, import};
 use crate::model::manifest::{Format, Task, TaskKind};
 use crate::model::version::Version;
 use crate::record::NextOffset;
 use crate::reject::Reason;
 use crate::serving::Served;
+use crate::shadow::Shadow;
 use crate::stop::Stop;
-use crate::worker::{Times, Turn};
+use crate::worker::{self, Turn};
 
 /// Two workers, and nothing told yet.
 pub fn starting() -> Status {
@@ -34,10 +36,15 @@ pub fn serving() -> Status {
     status.swapped(&served("1", None), 0.2);
     status.swapped(&served("2", Some(41)), 0.2);
     status.control_message(42, "retrain-complete");
-    status.refused("3", &Refusal::new(Check::Golden, "row 1 gives 2, 1 was recorded"));
+    let times = Times(vec![(Check::Fetch, Duration::from_millis(30))]);
+    let refusal = Refusal::new(Check::Golden, "row 1 gives 2, 1 was recorded");
+    status.judged("3", &times, Some(&refusal), None);
     status.control_message(43, "malformed");
     status.skipped(43, "expected value at line 1 column 1");
     status.candidates(vec!["4".into()]);
+    status.shadowed(&served("2", Some(41)).beside(Some(Arc::new(shadow("4")))));
+    status.judged("4", &times, None, Some(&Comparison::default()));
+    status.asked("promote");
     for index in [0, 1] {
         let worker = status.worker(index);
         worker.joined();
@@ -56,7 +63,8 @@ pub fn turn(version: &str) -> Turn {
         tombstones: 1,
         retries: 1,
         served: Some(Arc::new(served(version, None))),
-        times: Times { collect: ms(25), score: ms(3), settle: ms(8) },
+        cost: ms(2),
+        times: worker::Times { collect: ms(25), score: ms(3), settle: ms(8) },
     }
 }
 
@@ -65,17 +73,35 @@ pub fn lag(partition: i32, next: i64, events: u64) -> Lag {
 }
 
 pub fn served(version: &str, control_offset: Option<i64>) -> Served {
+    Served::alone(Arc::new(self::version(version)), control_offset)
+}
+
+/// A candidate that has scored two events like what serves, and a third with another class.
+fn shadow(version: &str) -> Shadow {
+    let shadow = Shadow::new(Arc::new(self::version(version)), 44);
+    let mut comparison = Comparison::default();
+    let task = Task { kind: TaskKind::Binary, labels: Vec::new(), threshold: None };
+    for (first, second) in [(0.1, 0.1), (0.9, 0.9), (0.4, 0.6)] {
+        comparison.add((&task, Some(&[first])), (&task, Some(&[second])));
+    }
+    comparison.add_cost(Duration::from_micros(2), Duration::from_micros(3));
+    shadow.add(&comparison);
+    shadow
+}
+
+fn version(version: &str) -> Version {
     let model = include_bytes!("../../tests/conformance/lightgbm-binary-sigmoid/model.txt");
     let limits = Limits { event_bytes_max: 1_024, json_depth_max: 8 };
     let contract = r#"[{"name":"x","path":"/x","kind":"number"}]"#;
     let contract: Vec<Feature> = serde_json::from_str(contract).unwrap();
-    let version = Version {
+    Version {
         model: "late-arrival".into(),
         version: version.into(),
         digest: format!("sha256:{version}"),
         task: Task { kind: TaskKind::Binary, labels: Vec::new(), threshold: None },
         engine: import(Source::new(Format::Lightgbm, model)).unwrap(),
         decoder: Decoder::new(&contract, &[], limits).unwrap(),
-    };
-    Served { version: Arc::new(version), control_offset }
+        contract,
+        bytes: model.len() as u64,
+    }
 }

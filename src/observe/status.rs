@@ -4,16 +4,19 @@
 //! copy and let go before they format anything.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::facts::Facts;
 use super::health::{Latch, Waiting};
 use super::metrics::Metrics;
-use super::reports::{LastRefusal, LastSkipped, Report, Serves, rfc3339};
+use super::reports::{
+    Agreement, CheckReport, LastGate, LastRefusal, LastSkipped, Report, Serves, rfc3339,
+};
 use crate::bus::Lag;
-use crate::model::gate::Refusal;
+use crate::compare::Comparison;
+use crate::model::gate::{Check, Refusal, Times};
 use crate::serving::Served;
 use crate::stop::Stop;
 use crate::worker::Turn;
@@ -94,24 +97,50 @@ impl Status {
         };
         let mut facts = self.facts();
         facts.served = Some(serves);
+        facts.shadow = served.shadow.clone();
         facts.readiness.release(Latch::VersionServes);
         facts.changed();
     }
 
-    /// A version failed a check of the gate.
-    pub fn refused(&self, version: &str, refusal: &Refusal) {
-        self.0.metrics.refused(refusal.check);
-        let last = LastRefusal {
-            version: version.into(),
-            check: refusal.check,
-            message: refusal.message.clone(),
-            at: rfc3339(Timestamp::now()),
-        };
-        let why = || format!("version `{version}` was refused: {refusal}");
+    /// A version went through the gate. `comparison`: with what serves, on recent events.
+    pub fn judged(
+        &self,
+        version: &str,
+        times: &Times,
+        refusal: Option<&Refusal>,
+        comparison: Option<&Comparison>,
+    ) {
+        self.0.metrics.judged(times, refusal.map(|refusal| refusal.check));
+        let at = rfc3339(Timestamp::now());
+        let check =
+            |&(check, time): &(Check, Duration)| CheckReport { check, seconds: time.as_secs_f64() };
         let mut facts = self.facts();
-        facts.readiness.explain(Latch::VersionServes, why);
-        facts.last_refusal = Some(last);
+        facts.last_gate = Some(LastGate {
+            version: version.into(),
+            passed: refusal.is_none(),
+            checks: times.0.iter().map(check).collect(),
+            agreement: comparison.map(Agreement::from),
+            at: at.clone(),
+        });
+        if let Some(refusal) = refusal {
+            let Refusal { check, message, .. } = refusal.clone();
+            let why = || format!("version `{version}` was refused: {refusal}");
+            facts.readiness.explain(Latch::VersionServes, why);
+            facts.last_refusal = Some(LastRefusal { version: version.into(), check, message, at });
+        }
         facts.changed();
+    }
+
+    /// What serves has another shadow, or none any more.
+    pub fn shadowed(&self, served: &Served) {
+        let mut facts = self.facts();
+        facts.shadow = served.shadow.clone();
+        facts.changed();
+    }
+
+    /// The instance asks for something by itself, with a message of this type.
+    pub fn asked(&self, kind: &'static str) {
+        self.0.metrics.asked(kind);
     }
 
     /// The versions that wait for `promote`, all of them.
@@ -226,6 +255,8 @@ impl Status {
             model,
             served: facts.served.clone(),
             candidates: facts.candidates.clone(),
+            shadow: facts.shadow(),
+            last_gate: facts.last_gate.clone(),
             last_refusal: facts.last_refusal.clone(),
             last_skipped: facts.last_skipped.clone(),
             control_offset: facts.control_offset,

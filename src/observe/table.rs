@@ -38,6 +38,10 @@ const BATCH_SECONDS_BUCKETS: &[f64] = &[
 const LOAD_SECONDS_BUCKETS: &[f64] =
     &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
+/// From the contract of a small model to the fetch of a large one.
+const GATE_SECONDS_BUCKETS: &[f64] =
+    &[0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
+
 /// Names each metric and lists them all, so that none can be emitted that the table does not hold.
 macro_rules! table {
     ($($constant:ident: $kind:expr, $name:literal, $unit:literal, $labels:expr, $help:literal;)*) => {
@@ -65,6 +69,8 @@ table! {
         "Records read from the control topic, by type";
     MODEL_SWAPS: Counter, "foretell_model_swaps_total", "swaps", [],
         "Times that a version began to serve, the first included";
+    ASKS: Counter, "foretell_asks_total", "messages", ["type"],
+        "Control messages that this instance published by itself, by type";
     MODEL_REFUSALS: Counter, "foretell_model_refusals_total", "refusals", ["reason"],
         "Versions refused, by the check they failed";
     REBALANCES: Counter, "foretell_rebalances_total", "rebalances", [],
@@ -77,12 +83,20 @@ table! {
         "1 when a version serves, the control log is read and the workers have joined";
     SERVED_INFO: Gauge, "foretell_served_info", "1", ["model", "version", "control_offset"],
         "The version that serves, and the offset of the control message that chose it";
+    SHADOW_EVENTS: Gauge, "foretell_shadow_events", "events", ["version", "outcome"],
+        "Events that a candidate scored beside what serves: same or flipped class, lost, gained";
+    SHADOW_DIFFERENCE: Gauge, "foretell_shadow_difference", "of an output", ["version", "quantile"],
+        "Difference between a candidate's outputs and those of what serves, relative above 1";
+    SHADOW_COST_RATIO: Gauge, "foretell_shadow_cost_ratio", "ratio", ["version"],
+        "What an event costs a candidate, in what it costs the version that serves";
     BATCH_ROWS: Histogram(BATCH_ROWS_BUCKETS), "foretell_batch_rows", "events", [],
         "Events of a committed batch";
     BATCH_SECONDS: Histogram(BATCH_SECONDS_BUCKETS), "foretell_batch_seconds", "seconds", ["stage"],
         "Time of a committed batch, by stage: collect, score, settle";
     MODEL_LOAD_SECONDS: Histogram(LOAD_SECONDS_BUCKETS), "foretell_model_load_seconds", "seconds", [],
         "Time from reading a bundle to its version being ready to serve";
+    GATE_SECONDS: Histogram(GATE_SECONDS_BUCKETS), "foretell_gate_seconds", "seconds", ["check"],
+        "Time of each check that a version went through, passed or not";
 }
 
 /// The table for the documentation.

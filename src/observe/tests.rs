@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::health::Latch;
 use super::samples;
 use super::status::Status;
-use crate::model::gate::{Check, Refusal};
+use crate::model::gate::{Check, Refusal, Times};
 use crate::stop::Stop;
 use crate::worker::Turn;
 
@@ -41,7 +41,12 @@ fn an_instance_becomes_ready_step_by_step_and_says_what_it_waits_for() {
         &status,
         &[(ControlLogRead, "read up to offset 7"), (VersionServes, nothing), (WorkersJoined, none)],
     );
-    status.refused("3", &Refusal::new(Check::Golden, "row 1 gives 2, 1 was recorded"));
+    status.judged(
+        "3",
+        &Times::default(),
+        Some(&Refusal::new(Check::Golden, "row 1 gives 2, 1 was recorded")),
+        None,
+    );
     status.control_log_read();
     let refused = "version `3` was refused: golden: row 1 gives 2, 1 was recorded";
     check(&status, &[(VersionServes, refused), (WorkersJoined, none)]);
@@ -51,7 +56,12 @@ fn an_instance_becomes_ready_step_by_step_and_says_what_it_waits_for() {
     status.worker(0).joined();
     check(&status, &[]);
     // What serves goes on serving.
-    status.refused("5", &Refusal::new(Check::Fetch, "no such folder"));
+    status.judged(
+        "5",
+        &Times::default(),
+        Some(&Refusal::new(Check::Fetch, "no such folder")),
+        None,
+    );
     check(&status, &[]);
     stop.request(Duration::ZERO);
     check(&status, &[(NotStopping, "what is in hand is finished, nothing new is taken")]);

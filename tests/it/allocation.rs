@@ -3,17 +3,15 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
-use std::sync::Arc;
 
 use foretell::batch::Batch;
 use foretell::config::Output;
-use foretell::encode::Encoder;
+use foretell::encode::{Encoder, Scored};
 use foretell::features::decode::Limits;
-use foretell::model::gate::{self, Expected, Settings};
+use foretell::model::gate::{self, Expected, Settings, Times};
 use foretell::outbox::Outbox;
 use foretell::record::{Header, Record};
 use foretell::score::Scorer;
-use foretell::serving::Served;
 
 /// Counts the allocations of each thread by itself, so that tests beside this one do not count.
 struct Counting;
@@ -58,8 +56,10 @@ fn collecting_scoring_and_encoding_allocate_nothing_per_event() {
         tile_rows: 1024,
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flights");
-    let admitted = gate::admit(&root.join("bundles/1"), Expected::default(), &settings).unwrap();
-    let served = Served { version: Arc::new(admitted.version), control_offset: Some(3) };
+    let admitted =
+        gate::admit(&root.join("bundles/1"), Expected::default(), &settings, &mut Times::default())
+            .unwrap();
+    let version = admitted.version;
     let sample = std::fs::File::open(root.join("events.jsonl.zst")).unwrap();
     let text = String::from_utf8(zstd::decode_all(sample).unwrap()).unwrap();
     let events: Vec<&str> = text.lines().take(4096).collect();
@@ -86,9 +86,10 @@ fn collecting_scoring_and_encoding_allocate_nothing_per_event() {
             rows.clear();
             rows.extend(start..start + 1024);
             let values = rows.iter().map(|&row| batch.record(row).value.unwrap_or_default());
-            let scores = scorer.score(&served.version, values);
+            let scores = scorer.score(&version, values);
             outbox.clear();
-            encoder.encode(&batch, &rows, &scores, &served, 1 << 20, &mut outbox);
+            let scored = Scored { scores: &scores, version: &version, control_offset: Some(3) };
+            encoder.encode(&batch, &rows, scored, 1 << 20, &mut outbox);
             for letter in outbox.letters() {
                 sent += outbox.value(&batch, letter).map_or(0, <[u8]>::len);
                 sent += outbox.headers(&batch, letter).count();

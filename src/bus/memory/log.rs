@@ -105,4 +105,5 @@ pub struct Output {
 pub enum Topic {
     Predictions,
     DeadLetters,
+    Shadow,
 }

@@ -264,6 +264,7 @@ impl Bus for MemoryBus {
             let topic = match letter.to {
                 Destination::Predictions => Topic::Predictions,
                 Destination::DeadLetters(_) => Topic::DeadLetters,
+                Destination::Shadow => Topic::Shadow,
             };
             let partition = batch.record(letter.row).partition;
             (topic, partition, Stored::letter(batch, outbox, letter))
@@ -304,6 +305,10 @@ impl Bus for MemoryBus {
 
     fn letter_bytes_max(&self) -> usize {
         self.options.letter_bytes_max
+    }
+
+    fn wants_shadow(&self) -> bool {
+        true
     }
 
     fn close(&mut self) {

@@ -8,7 +8,7 @@ use super::log::{Stored, Topic};
 use super::{MemoryBus, Options};
 use crate::batch::{Batch, Bounds};
 use crate::bus::{Bus, Settled};
-use crate::outbox::Outbox;
+use crate::outbox::{Destination, Outbox};
 
 /// No wait of the bus takes longer.
 const PATIENCE: usize = 2_000;
@@ -59,7 +59,9 @@ fn send(bus: &mut MemoryBus, batch: &Batch) {
         let record = batch.record(row);
         if record.value.is_some() {
             let text = format!("{}:{}", record.partition, record.offset);
-            outbox.predict(row, 100, |bytes| bytes.extend(text.bytes())).unwrap();
+            outbox
+                .predict(row, Destination::Predictions, 100, |bytes| bytes.extend(text.bytes()))
+                .unwrap();
         }
     }
     bus.send(batch, &outbox).unwrap();
@@ -350,7 +352,9 @@ fn a_letter_that_is_too_long_is_not_taken() {
     let mut batch = collect(&mut bus);
     let mut outbox = Outbox::default();
     let too_long = bus.letter_bytes_max() + 1;
-    outbox.predict(0, too_long, |bytes| bytes.resize(too_long, b'x')).unwrap();
+    outbox
+        .predict(0, Destination::Predictions, too_long, |bytes| bytes.resize(too_long, b'x'))
+        .unwrap();
     bus.send(&batch, &outbox).unwrap();
     assert_eq!(bus.settle(&mut batch), Ok(Settled::Again));
     assert!(visible(&cluster).is_empty());

@@ -51,6 +51,7 @@ impl Deployment {
             events: topic("events"),
             predictions: topic("predictions"),
             dead_letters: topic("dead-letters"),
+            shadow: Some(topic("shadow")),
             control: topic("control"),
             reports: topic("reports"),
         };
@@ -141,6 +142,7 @@ fn defaults(name: &str, bootstrap_servers: &str, topics: &Topics) -> BTreeMap<&'
         ("topics.dead_letters", topics.dead_letters.as_str().into()),
         ("topics.control", topics.control.as_str().into()),
         ("topics.reports", topics.reports.as_str().into()),
+        ("topics.shadow", topics.shadow.as_deref().unwrap_or_default().into()),
         ("consumer.group_id", name.into()),
         ("consumer.session_timeout_ms", 6000.into()),
         ("consumer.heartbeat_interval_ms", 1000.into()),

@@ -104,5 +104,5 @@ fn init_can_be_run_twice() {
     let again = deployment.foretell("init", &["--partitions", "9"]);
     let said = String::from_utf8_lossy(&again.stderr);
     assert!(again.status.success(), "expected a second init to succeed: {said}");
-    assert_eq!(said.matches("was there").count(), 5, "expected all five to be there: {said}");
+    assert_eq!(said.matches("was there").count(), 6, "expected all six to be there: {said}");
 }

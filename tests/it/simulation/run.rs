@@ -17,6 +17,7 @@ use foretell::config::Output as OutputConfig;
 use foretell::encode::Encoder;
 use foretell::model::version::Version;
 use foretell::outbox::Outbox;
+use foretell::recent::Recent;
 use foretell::serving::{Served, Serving};
 use foretell::worker::Worker;
 
@@ -226,7 +227,7 @@ impl<'s, 'e> World<'s, 'e> {
         let before = self.swaps.last().map_or(0, |swap| swap.control_offset);
         let control_offset = before + self.rng.i64(1..=3);
         let version = self.versions[number].clone();
-        self.serving.swap(Served { version, control_offset: Some(control_offset) }.into());
+        self.serving.swap(Served::alone(version, Some(control_offset)).into());
         let at = self.cluster.look().clock;
         self.swaps.push(Swap { at, control_offset, version: number });
     }
@@ -262,7 +263,8 @@ impl<'s, 'e> World<'s, 'e> {
             let mut counted = Counted::default();
             if let Ok(bus) = MemoryBus::join(&cluster, client, options) {
                 let outbox = Outbox::forwarding(&output().forward_headers);
-                let worker = Worker::new(bus, serving.clone(), encoder, outbox, tile_rows);
+                let recent = Recent::new(100);
+                let worker = Worker::new(bus, serving.clone(), recent, encoder, outbox, tile_rows);
                 if await_version(&serving, &cluster, client, &leave) {
                     work(worker, &leave, &mut counted);
                 }

@@ -26,6 +26,8 @@ pub fn version(number: usize, encoder: &Encoder) -> Arc<Version> {
         engine: import(Source::new(Format::Lightgbm, model(number, names).as_bytes()))
             .expect("a model"),
         decoder: Decoder::new(&features, encoder.captures(), limits).expect("a contract"),
+        contract: features,
+        bytes: 0,
     })
 }
 
