@@ -145,3 +145,122 @@ fn share(part: u64, whole: u64) -> f64 {
 fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tiny;
+    use crate::shadow::Shadow;
+
+    const CRITERIA: Criteria =
+        Criteria { rows: 3, minutes: 0.0, flips_max: Some(0.5), cost_ratio_max: Some(2.0) };
+
+    fn probation() -> Probation {
+        Probation { rows_min: 100, ..Probation::default() }
+    }
+
+    fn conduct(events: u64, rejects: u64, non_finite: u64, micros: u64) -> Conduct {
+        Conduct { events, rejects, non_finite, cost: Duration::from_micros(micros) }
+    }
+
+    /// Events that have `x`, and `y` if asked for.
+    fn recent(with_y: bool) -> Recent {
+        let recent = Recent::new(100);
+        let event = if with_y { r#"{"x":1,"y":1}"# } else { r#"{"x":1}"# };
+        recent.keep([event; 50].into_iter().map(str::as_bytes));
+        recent
+    }
+
+    /// The reason for going back from version 2, which requires `y`, to version 1, which does not.
+    fn verdict(before: Conduct, then: Conduct, recent: &Recent) -> Option<String> {
+        let first = Served::alone(tiny::version("1", &["x"], 4.5, [0.1, 0.9]), None);
+        first.did(before);
+        let second = Served::alone(tiny::version("2", &["x", "y"], 4.5, [0.1, 0.9]), Some(7));
+        second.did(then);
+        let mut trial = Trial::new(Some(&first));
+        let message = trial.verdict(&second, None, &probation(), 0.01, recent)?;
+        let again = trial.verdict(&second, None, &probation(), 0.01, recent);
+        assert_eq!(again, None, "it is said once");
+        match message {
+            Message::Rollback { from, to: None, reason, .. } if from == "2" => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_version_that_refuses_what_the_one_before_scores_is_sent_back() {
+        let before = conduct(1000, 0, 0, 1000);
+        let reason = verdict(before, conduct(200, 100, 0, 200), &recent(false)).unwrap();
+        assert!(reason.contains("`y` at `/y`"), "{reason}");
+        // As bad as it looks, the version before would refuse as much.
+        assert_eq!(verdict(before, conduct(200, 100, 0, 200), &recent(true)), None);
+        // Too few events to tell, or too few rejects to mind.
+        assert_eq!(verdict(before, conduct(99, 99, 0, 99), &recent(false)), None);
+        assert_eq!(verdict(before, conduct(200, 5, 0, 200), &recent(false)), None);
+    }
+
+    #[test]
+    fn results_that_are_no_numbers_are_harm_if_the_version_before_had_fewer() {
+        let reason = verdict(conduct(1000, 0, 0, 0), conduct(200, 10, 10, 0), &recent(true));
+        assert_eq!(reason.unwrap(), "5.00 % of results are no numbers");
+        assert_eq!(verdict(conduct(1000, 60, 60, 0), conduct(200, 10, 10, 0), &recent(true)), None);
+    }
+
+    #[test]
+    fn what_looks_slow_and_is_not_stays() {
+        let slow = conduct(200, 0, 0, 1_000_000);
+        assert!(is_suspect(slow, conduct(1000, 0, 0, 1000), &probation()));
+        assert_eq!(verdict(conduct(1000, 0, 0, 1000), slow, &recent(true)), None);
+    }
+
+    #[test]
+    fn without_a_version_before_there_is_nothing_to_go_back_to() {
+        let served = Served::alone(tiny::version("2", &["x"], 4.5, [0.1, 0.9]), Some(7));
+        served.did(conduct(1000, 1000, 1000, 0));
+        let mut trial = Trial::new(None);
+        assert_eq!(trial.verdict(&served, None, &probation(), 0.01, &recent(false)), None);
+    }
+
+    /// Five events, of which one flips and `lost` are lost.
+    fn comparison(lost: u64) -> Comparison {
+        let mut comparison = Comparison::default();
+        (comparison.rows, comparison.flips, comparison.lost) = (5, 1, lost);
+        comparison.add_cost(Duration::from_micros(10), Duration::from_micros(15));
+        comparison
+    }
+
+    #[test]
+    fn a_shadow_is_promoted_when_it_has_shown_all_that_was_asked() {
+        let first = Served::alone(tiny::version("1", &["x"], 4.5, [0.1, 0.9]), None);
+        let shadow = Arc::new(Shadow::new(tiny::version("2", &["x"], 4.5, [0.2, 0.8]), 7));
+        let served = first.beside(Some(Arc::clone(&shadow)));
+        let mut trial = Trial::new(None);
+        let mut verdict =
+            || trial.verdict(&served, Some(CRITERIA), &probation(), 0.01, &recent(false));
+        assert_eq!(verdict(), None);
+        shadow.add(&comparison(0));
+        let Some(Message::Promote { version, from, reason, .. }) = verdict() else {
+            panic!("expected a promotion");
+        };
+        assert_eq!((version.as_str(), from.as_deref()), ("2", Some("1")));
+        assert_eq!(
+            reason.unwrap(),
+            "in 0.0 minutes 5 events, 20.00 % another class, 1.50 times the cost"
+        );
+    }
+
+    #[test]
+    fn each_criterion_has_to_be_met() {
+        let meets = |criteria: Criteria, lost: u64, seconds: u64| {
+            shown(criteria, &comparison(lost), Duration::from_secs(seconds), 0.01).is_some()
+        };
+        assert!(meets(CRITERIA, 0, 0));
+        assert!(!meets(Criteria { rows: 6, ..CRITERIA }, 0, 0));
+        assert!(!meets(Criteria { flips_max: Some(0.1), ..CRITERIA }, 0, 0));
+        assert!(!meets(Criteria { cost_ratio_max: Some(1.4), ..CRITERIA }, 0, 0));
+        assert!(!meets(Criteria { minutes: 1.0, ..CRITERIA }, 0, 59));
+        assert!(meets(Criteria { minutes: 1.0, ..CRITERIA }, 0, 60));
+        assert!(!meets(CRITERIA, 1, 0));
+        assert!(meets(Criteria { flips_max: None, cost_ratio_max: None, ..CRITERIA }, 0, 0));
+    }
+}

@@ -17,6 +17,8 @@ pub mod version;
 mod conformance;
 #[cfg(test)]
 mod damage;
+#[cfg(test)]
+pub mod tiny;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 

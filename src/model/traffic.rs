@@ -120,3 +120,80 @@ impl Replay {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tiny;
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { lost_max: 0.1, flips_max: 0.3, cost_ratio_max: 1e6 };
+
+    /// `x` is 0 to 9.
+    fn events() -> Vec<Vec<u8>> {
+        (0..1000).map(|number| format!(r#"{{"x":{}}}"#, number % 10).into_bytes()).collect()
+    }
+
+    #[track_caller]
+    fn check(second: &Version, events: &[Vec<u8>], expect: Result<(), (Check, &str)>) {
+        let first = tiny::version("1", &["x"], 4.5, [0.1, 0.9]);
+        let judged = Replay::of(&first, second, events).judge(BOUNDS);
+        let judged = judged.map_err(|refusal| (refusal.check, refusal.message));
+        assert_eq!(judged, expect.map_err(|(check, message)| (check, message.to_owned())));
+    }
+
+    #[test]
+    fn a_version_that_agrees_passes_and_one_that_flips_too_much_does_not() {
+        check(&tiny::version("2", &["x"], 5.5, [0.2, 0.8]), &events(), Ok(()));
+        check(
+            &tiny::version("2", &["x"], 8.5, [0.2, 0.8]),
+            &events(),
+            Err((
+                Check::Traffic,
+                "of the last 1000 events of this instance 40.0 % would get another class, 30.0 % are allowed",
+            )),
+        );
+    }
+
+    #[test]
+    fn a_required_feature_that_the_traffic_lacks_is_named() {
+        let second = tiny::version("2", &["x", "y"], 4.5, [0.1, 0.9]);
+        check(
+            &second,
+            &events(),
+            Err((
+                Check::Contract,
+                "of the last 1000 events of this instance it would refuse 100.0 %, 10.0 % are allowed; the first: `y` at `/y`: required, but absent or null",
+            )),
+        );
+        // What few events lack may be lacking.
+        let mut most: Vec<_> = events().iter().map(|event| with_y(event)).collect();
+        most[7] = events()[7].clone();
+        check(&second, &most, Ok(()));
+    }
+
+    fn with_y(event: &[u8]) -> Vec<u8> {
+        [&event[..event.len() - 1], br#","y":1}"#].concat()
+    }
+
+    #[test]
+    fn a_result_that_is_no_number_is_one_too_many() {
+        let mut events = events();
+        let second = tiny::version("2", &["x"], 4.5, [0.1, 1e308]);
+        // Three trees of the second come to infinity where one of the first does not.
+        events[3] = br#"{"x":2000000}"#.to_vec();
+        check(&second, &events, Ok(())); // the first gives none either
+        let first = tiny::version("1", &["x"], 4.5, [0.1, -1e308]);
+        let refusal = Replay::of(&first, &second, &events).judge(BOUNDS).unwrap_err();
+        assert_eq!(refusal.check, Check::Traffic);
+        assert!(refusal.message.ends_with("no finite result: the model's result is inf"));
+    }
+
+    #[test]
+    fn what_costs_too_much_is_refused_and_nothing_is_said_of_no_events() {
+        let version = tiny::version("1", &["x"], 4.5, [0.1, 0.9]);
+        let bounds = Bounds { cost_ratio_max: 0.0, ..BOUNDS };
+        let refusal = Replay::of(&version, &version, &events()).judge(bounds).unwrap_err();
+        assert!(refusal.message.contains("times what it costs"), "{}", refusal.message);
+        assert!(Replay::of(&version, &version, &[]).judge(bounds).is_ok());
+    }
+}

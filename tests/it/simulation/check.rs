@@ -28,6 +28,7 @@ pub fn check(left: &Left) -> Vec<String> {
     judge.dead_letters();
     judge.one_in_one_out();
     judge.versions();
+    judge.shadows();
     judge.counts();
     judge.faults
 }
@@ -169,6 +170,36 @@ impl Judge<'_> {
                 format!("{transaction:?}: control offset {control_offset} after {before:?}")
             });
         }
+    }
+
+    /// A shadow says its own of each event that what serves has predicted, once, in the same
+    /// transaction, and of no other.
+    fn shadows(&mut self) {
+        let mut said = BTreeMap::new();
+        for (output, _) in &self.left.shadows {
+            let shadow = prediction(output);
+            let before = said.insert(place(&shadow), (shadow, output.transaction));
+            self.expect(before.is_none(), || format!("doubled: a shadow's {before:?}"));
+        }
+        for (output, _) in &self.left.predictions {
+            let mut prediction = prediction(output);
+            let place = place(&prediction);
+            let offset = prediction["control_offset"].as_i64();
+            let swap = self.left.swaps.iter().find(|swap| Some(swap.control_offset) == offset);
+            let shadow = swap.and_then(|swap| swap.shadow);
+            if let (Some(version), Some(input)) = (shadow, self.input(place))
+                && let Fate::Prediction { x, .. } = input.fate
+            {
+                prediction["version"] = json!(version.to_string());
+                prediction["prediction"] = json!(value(version, x));
+            }
+            let wanted = shadow.map(|_| (prediction, output.transaction));
+            let found = said.remove(&place);
+            self.expect(wanted == found, || {
+                format!("{place:?}: a shadow says {found:?}, not {wanted:?}")
+            });
+        }
+        self.expect(said.is_empty(), || format!("a shadow speaks for nobody: {said:?}"));
     }
 
     /// What was aborted never happened, in the statistics too. Less may be counted than was

@@ -66,13 +66,13 @@ fn every_event_has_one_outcome_whatever_goes_wrong() {
 
 /// A simulation in which nothing goes wrong proves nothing.
 fn everything_happened(sum: &Sum) {
-    use Deed::{Join, Kill, Leave, Rollback, Swap, UnservedEvents};
+    use Deed::{Join, Kill, Leave, Rollback, Shadow, Swap, UnservedEvents};
     let mut missing: Vec<String> = Vec::new();
     let faults = Fault::ALL.iter().filter(|fault| !sum.tally.faults.contains_key(fault));
     missing.extend(faults.map(|fault| format!("{fault:?}")));
     let sights = Sight::ALL.iter().filter(|sight| !sum.tally.sights.contains_key(sight));
     missing.extend(sights.map(|sight| format!("{sight:?}")));
-    let deeds = [Join, Kill, Leave, Rollback, Swap, UnservedEvents];
+    let deeds = [Join, Kill, Leave, Rollback, Shadow, Swap, UnservedEvents];
     let deeds = deeds.iter().filter(|deed| !sum.deeds.contains_key(deed));
     missing.extend(deeds.map(|deed| format!("{deed:?}")));
     assert!(missing.is_empty(), "never happened: {}", missing.join(", "));

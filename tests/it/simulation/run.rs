@@ -19,6 +19,7 @@ use foretell::model::version::Version;
 use foretell::outbox::Outbox;
 use foretell::recent::Recent;
 use foretell::serving::{Served, Serving};
+use foretell::shadow::Shadow;
 use foretell::worker::Worker;
 
 use super::events::{Input, LETTER_BYTES_MAX, event};
@@ -39,6 +40,8 @@ pub struct Left {
     pub swaps: Vec<Swap>,
     pub predictions: Vec<(Output, Transaction)>,
     pub dead_letters: Vec<(Output, Transaction)>,
+    /// What shadows would have said.
+    pub shadows: Vec<(Output, Transaction)>,
     /// What the workers' turns said they did.
     pub counted: Counted,
     pub is_settled: bool,
@@ -54,6 +57,8 @@ pub struct Swap {
     pub at: u64,
     pub control_offset: i64,
     pub version: usize,
+    /// The version that scores beside it.
+    pub shadow: Option<usize>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -76,6 +81,8 @@ pub enum Deed {
     Swap,
     /// A version that served before is swapped in again, under a new control offset.
     Rollback,
+    /// A version is swapped in that has a shadow.
+    Shadow,
     /// Events arrive while a worker has no version to score them with.
     UnservedEvents,
 }
@@ -96,6 +103,7 @@ pub fn run(seed: u64, broken: Option<Broken>) -> Left {
         Left {
             predictions: world.cluster.committed(Topic::Predictions),
             dead_letters: world.cluster.committed(Topic::DeadLetters),
+            shadows: world.cluster.committed(Topic::Shadow),
             counted,
             is_settled,
             tally: world.cluster.tally(),
@@ -226,10 +234,15 @@ impl<'s, 'e> World<'s, 'e> {
         self.did(if again { Deed::Rollback } else { Deed::Swap });
         let before = self.swaps.last().map_or(0, |swap| swap.control_offset);
         let control_offset = before + self.rng.i64(1..=3);
-        let version = self.versions[number].clone();
-        self.serving.swap(Served::alone(version, Some(control_offset)).into());
+        let shadow = self.rng.bool().then(|| self.rng.usize(..self.versions.len()));
+        let served = Served::alone(self.versions[number].clone(), Some(control_offset));
+        let shadows = shadow.map(|shadow| {
+            self.did(Deed::Shadow);
+            Arc::new(Shadow::new(self.versions[shadow].clone(), control_offset))
+        });
+        self.serving.swap(served.beside(shadows).into());
         let at = self.cluster.look().clock;
-        self.swaps.push(Swap { at, control_offset, version: number });
+        self.swaps.push(Swap { at, control_offset, version: number, shadow });
     }
 
     fn add_worker(&mut self) {
