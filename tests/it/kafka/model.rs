@@ -20,13 +20,32 @@ pub fn says(version: u32, x: f64) -> f64 {
     f64::from(version * 10 + u32::from(x >= 500.0))
 }
 
+/// What may be wrong with a version although its golden rows come out right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    Nothing,
+    /// It requires a field that no event has.
+    AsksForMore,
+    /// Where `x` is 500 or more its result is no number.
+    Overflows,
+}
+
 /// The bundle of a version, packed by the program itself the first time it is asked for.
 pub fn bundle(version: u32) -> PathBuf {
+    flawed_bundle(version, Flaw::Nothing)
+}
+
+/// The same of a version that has a flaw.
+pub fn flawed_bundle(version: u32, flaw: Flaw) -> PathBuf {
     static PACKING: Mutex<()> = Mutex::new(());
-    let folder = scratch::folder("bundles").join(version.to_string());
+    let name = match flaw {
+        Flaw::Nothing => version.to_string(),
+        _ => format!("{version}-{flaw:?}"),
+    };
+    let folder = scratch::folder("bundles").join(name);
     let _one_at_a_time = PACKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if !folder.exists() {
-        pack(version, &folder);
+        pack(version, flaw, &folder);
     }
     folder
 }
@@ -39,29 +58,42 @@ pub fn digest(bundle: &Path) -> String {
 
 /// The message that announces a version, be it true or not.
 pub fn retrain_complete(version: u32, uri: &Path, digest: &str) -> String {
+    announcement(version, uri, digest).to_string()
+}
+
+/// The message that announces a bundle, and what more it shall say.
+pub fn retrain_complete_with(version: u32, bundle: &Path, more: serde_json::Value) -> String {
+    let mut message = announcement(version, bundle, &digest(bundle));
+    for (name, value) in more.as_object().into_iter().flatten() {
+        message[name] = value.clone();
+    }
+    message.to_string()
+}
+
+fn announcement(version: u32, uri: &Path, digest: &str) -> serde_json::Value {
     json!({
         "type": "retrain-complete", "model": NAME, "version": version.to_string(),
         "uri": uri, "digest": digest,
     })
-    .to_string()
 }
 
-fn pack(version: u32, folder: &Path) {
-    let work = scratch::folder(&format!("packing-{version}"));
+fn pack(version: u32, flaw: Flaw, folder: &Path) {
+    let work = scratch::folder(&format!("packing-{version}-{flaw:?}"));
     let file = |name: &str, text: String| {
         let path = work.join(name);
         fs::write(&path, text).expect("a file under target/tmp can be written");
         path
     };
-    let golden = |x: f64| json!({"event": {"id": "golden", "x": x, "kind": "b"}, "output": [says(version, x)]});
+    let golden = |x: f64| json!({"event": {"id": "golden", "x": x, "kind": "b", "more": x}, "output": [says(version, x)]});
+    let high = if flaw == Flaw::Overflows { 2.0 } else { 900.0 };
     let output = Command::new(env!("CARGO_BIN_EXE_foretell"))
         .args(["model", "pack", "--name", NAME, "--version", &version.to_string()])
         .arg("--model")
-        .arg(file("model.txt", lightgbm(version)))
+        .arg(file("model.txt", lightgbm(version, flaw)))
         .arg("--contract")
-        .arg(file("contract.json", contract()))
+        .arg(file("contract.json", contract(flaw)))
         .arg("--golden")
-        .arg(file("golden.jsonl", format!("{}\n{}\n", golden(1.0), golden(900.0))))
+        .arg(file("golden.jsonl", format!("{}\n{}\n", golden(1.0), golden(high))))
         .arg("--out")
         .arg(folder)
         .output()
@@ -70,11 +102,12 @@ fn pack(version: u32, folder: &Path) {
     assert!(output.status.success(), "expected the tiny model to be packed:\n{talk}");
 }
 
-fn contract() -> String {
+fn contract(flaw: Flaw) -> String {
+    let path = if flaw == Flaw::AsksForMore { "/more" } else { "/x" };
     json!({
         "task": {"kind": "regression"},
         "features": [
-            {"name": "x", "path": "/x", "kind": "number", "required": true},
+            {"name": "x", "path": path, "kind": "number", "required": true},
             {"name": "kind", "path": "/kind",
              "kind": {"category": {"vocabulary": ["a", "b"], "unknown": "reject"}}},
         ],
@@ -83,16 +116,17 @@ fn contract() -> String {
 }
 
 /// As LightGBM writes it: two trees, which split on `x`.
-fn lightgbm(version: u32) -> String {
+fn lightgbm(version: u32, flaw: Flaw) -> String {
     let (low, high) = (version * 10, version * 10 + 1);
+    let too_much = if flaw == Flaw::Overflows { 499.5 } else { 1e6 };
     format!(
         "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\n\
          max_feature_idx=1\nobjective=regression\nfeature_names=x kind\n\
          feature_infos=[0:1e9] [0:1]\n\n\
-         Tree=0\nnum_leaves=3\nnum_cat=0\nsplit_feature=0 0\nthreshold=499.5 1000000\n\
+         Tree=0\nnum_leaves=3\nnum_cat=0\nsplit_feature=0 0\nthreshold=499.5 {too_much}\n\
          decision_type=2 2\nleft_child=-1 -2\nright_child=1 -3\n\
          leaf_value={low} {high} 1e308\nshrinkage=1\n\n\n\
-         Tree=1\nnum_leaves=2\nnum_cat=0\nsplit_feature=0\nthreshold=1000000\n\
+         Tree=1\nnum_leaves=2\nnum_cat=0\nsplit_feature=0\nthreshold={too_much}\n\
          decision_type=2\nleft_child=-1\nright_child=-2\n\
          leaf_value=0 1e308\nshrinkage=1\n\n\nend of trees\n"
     )

@@ -15,15 +15,15 @@ use super::probe::Probe;
 use super::reports::await_report;
 use super::{model, topics};
 
-const PARTITIONS: i32 = 6;
+pub const PARTITIONS: i32 = 6;
 
 /// Which version each control offset of a test chose.
-type Chosen = BTreeMap<Option<i64>, u32>;
+pub type Chosen = BTreeMap<Option<i64>, u32>;
 
 /// Each row names the message that chose its version (that the value is that version's, the verdict
 /// checks); and on a partition no row was scored under an earlier message than the row before it.
 #[track_caller]
-fn check(probe: &mut Probe<'_>, chosen: &Chosen) {
+pub fn check(probe: &mut Probe<'_>, chosen: &Chosen) {
     probe.verdict().is_exactly_once();
     let mut last: BTreeMap<i32, Option<i64>> = BTreeMap::new();
     let mut seen = BTreeMap::new();
@@ -54,7 +54,7 @@ fn check(probe: &mut Probe<'_>, chosen: &Chosen) {
 
 /// Waits until all partitions are answered under the message at `offset`.
 #[track_caller]
-fn await_served(probe: &mut Probe<'_>, offset: i64) {
+pub fn await_served(probe: &mut Probe<'_>, offset: i64) {
     let what = format!("predictions of message {offset} on all partitions");
     eventually(SOON, &what, || {
         probe.read();
@@ -96,19 +96,14 @@ fn versions_change_under_load_and_each_row_names_its_own() {
     await_served(&mut probe, at);
     // Said again, it changes nothing, nor does what nobody understands.
     deployment.say("model rollback", &["--from", "3"]);
-    control(&deployment, "not json");
-    control(&deployment, r#"{"type":"later-invention","model":"tiny"}"#);
+    topics::control(&deployment, "not json");
+    topics::control(&deployment, r#"{"type":"later-invention","model":"tiny"}"#);
     let at = deployment.say("model rollback", &["--from", "2", "--to", "1"]);
     chosen.insert(Some(at), 1);
     await_served(&mut probe, at);
     feeder.stop();
     probe.await_all(SOON);
     check(&mut probe, &chosen);
-}
-
-/// Writes a record to the control topic as it is.
-fn control(deployment: &Deployment, value: &str) {
-    topics::publish(deployment, &deployment.topics.control, model::NAME, value);
 }
 
 #[test]
@@ -120,15 +115,15 @@ fn a_version_that_is_refused_changes_nothing_and_is_told() {
     probe.await_answers(SOON, 100);
     let (second, third) = (model::bundle(2), model::bundle(3));
     let digest = format!("sha256:{}", "0".repeat(64));
-    control(&deployment, &model::retrain_complete(2, &second, &digest));
+    topics::control(&deployment, &model::retrain_complete(2, &second, &digest));
     instance.await_saying(SOON, &["ERROR", "refused", r#""2""#, &digest]);
     await_report(&deployment, "why version 2 was refused", |report| {
         let refusal = report.last_refusal.as_ref();
         refusal.is_some_and(|refusal| refusal.version == "2" && refusal.check == Check::Digest)
     });
-    control(&deployment, &model::retrain_complete(4, Path::new("/nonexistent/4"), &digest));
+    topics::control(&deployment, &model::retrain_complete(4, Path::new("/nonexistent/4"), &digest));
     instance.await_saying(SOON, &["ERROR", "refused", r#""4""#, "/nonexistent/4"]);
-    control(&deployment, &model::retrain_complete(5, Path::new("s3://models/5"), &digest));
+    topics::control(&deployment, &model::retrain_complete(5, Path::new("s3://models/5"), &digest));
     instance.await_saying(SOON, &["ERROR", "refused", r#""5""#, "s3://models/5"]);
     await_report(&deployment, "version 5 as the last that was refused", |report| {
         report.last_refusal.as_ref().is_some_and(|refusal| refusal.version == "5")

@@ -17,6 +17,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::deployment::Deployment;
 use super::eventually::SOON;
+use super::model;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// For a look that may find nothing.
@@ -81,11 +82,24 @@ pub fn flush(producer: &BaseProducer<Deliveries>) {
 
 /// Publishes one record, and sees it arrive.
 pub fn publish(deployment: &Deployment, topic: &str, key: &str, value: &str) {
+    publish_all(deployment, topic, key, &[value.to_owned()]);
+}
+
+/// Publishes records in their order, and sees them arrive.
+pub fn publish_all(deployment: &Deployment, topic: &str, key: &str, values: &[String]) {
     let taken = Arc::default();
     let producer = producer(deployment, &taken);
-    producer.send(BaseRecord::to(topic).key(key).payload(value)).expect("the queue has room");
+    for value in values {
+        producer.send(BaseRecord::to(topic).key(key).payload(value)).expect("the queue has room");
+    }
     flush(&producer);
-    assert_eq!(taken.load(Ordering::Relaxed), 1, "expected the broker to take the record");
+    let taken = taken.load(Ordering::Relaxed);
+    assert_eq!(taken, values.len() as u64, "expected the broker to take the records");
+}
+
+/// Writes a record to the control topic as it is.
+pub fn control(deployment: &Deployment, value: &str) {
+    publish(deployment, &deployment.topics.control, model::NAME, value);
 }
 
 fn admin(deployment: &Deployment) -> AdminClient<DefaultClientContext> {
