@@ -4,11 +4,13 @@
 //! is not busy with single records.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use foretell::bus::admin;
 use foretell::bus::publish::Publisher;
 use foretell::bus::tail::{Step, Tail};
+use foretell::config::Config;
 use hdrhistogram::Histogram;
 
 use crate::stage::Stage;
@@ -19,19 +21,29 @@ const WARM_UP: u64 = 5_000;
 const EVENTS: u64 = 30_000;
 
 /// With `partitions` in and out: librdkafka sends one request for each, one after the other, so that
-/// a transaction over many takes longer.
-pub fn measure(stage: &Stage, partitions: i32) -> anyhow::Result<()> {
-    let name = format!("latency-{partitions}-{}", std::process::id());
+/// a transaction over many takes longer. `meanwhile` is called about every millisecond.
+pub fn measure(
+    stage: &Stage,
+    partitions: i32,
+    what: &str,
+    set: &[String],
+    meanwhile: impl FnMut(&Config, &Publisher) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("latency-{number}-{}", std::process::id());
     let events = format!("topics.events={name}-events");
     let config = stage.config(&name, &[&events])?;
     admin::create_topics(&config.kafka, &config.topics, partitions, 1)?;
-    let mut child = stage.start_foretell(&name, &[events, "run.workers=1".into()])?;
-    let measured = run(stage, &config);
+    let mut all = vec![events, "run.workers=1".into()];
+    all.extend(set.iter().cloned());
+    let mut child = stage.start_foretell(&name, &all)?;
+    let measured = run(stage, &config, meanwhile);
     let _ = Command::new("kill").arg(child.id().to_string()).status();
     let _ = child.wait();
     let histogram = measured?;
     println!(
-        "latency at {RATE} events/s, exactly once, {partitions} partitions: p50 {} ms, p99 {} ms, max {} ms (goal: 30, 60)",
+        "latency at {RATE} events/s, exactly once, {partitions} partitions, {what}: p50 {} ms, p99 {} ms, max {} ms",
         histogram.value_at_quantile(0.5),
         histogram.value_at_quantile(0.99),
         histogram.max()
@@ -39,7 +51,11 @@ pub fn measure(stage: &Stage, partitions: i32) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run(stage: &Stage, config: &foretell::config::Config) -> anyhow::Result<Histogram<u64>> {
+fn run(
+    stage: &Stage,
+    config: &Config,
+    mut meanwhile: impl FnMut(&Config, &Publisher) -> anyhow::Result<()>,
+) -> anyhow::Result<Histogram<u64>> {
     let publisher = Publisher::new(&config.kafka)?;
     let mut tail = Tail::open(&config.kafka, &config.topics.predictions)?;
     let mut histogram = Histogram::new(3)?;
@@ -55,6 +71,7 @@ fn run(stage: &Stage, config: &foretell::config::Config) -> anyhow::Result<Histo
             sent += 1;
         }
         publisher.poll();
+        meanwhile(config, &publisher)?;
         while let Step::Record(record) = tail.next(Duration::from_millis(1))? {
             read += 1;
             let published = record.timestamp_ms.unwrap_or_default();

@@ -6,6 +6,7 @@
 
 mod copier;
 mod latency;
+mod reload;
 mod stage;
 
 use std::process::ExitCode;
@@ -32,18 +33,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// `cargo bench --bench pipeline -- latency` or `-- throughput` measures one of the two.
+/// `cargo bench --bench pipeline -- latency`, `-- throughput` or `-- reload` measures one of the three.
 fn bench(arguments: &[String]) -> anyhow::Result<()> {
     let asked = |what: &str| arguments.iter().any(|argument| argument == what);
-    let all = !asked("throughput") && !asked("latency");
+    let all = !["throughput", "latency", "reload"].iter().any(|what| asked(what));
     let events = std::env::var("FORETELL_BENCH_EVENTS").ok().and_then(|text| text.parse().ok());
     let stage = Stage::set(events.unwrap_or(EVENTS))?;
     if all || asked("throughput") {
         throughput(&stage)?;
     }
     if all || asked("latency") {
-        latency::measure(&stage, 4)?;
-        latency::measure(&stage, PARTITIONS)?;
+        let small = "the flights model";
+        latency::measure(&stage, 4, small, &[], |_, _| Ok(()))?;
+        latency::measure(&stage, PARTITIONS, small, &[], |_, _| Ok(()))?;
+    }
+    if all || asked("reload") {
+        reload::latency(&stage)?;
+        reload::memory(&stage)?;
     }
     Ok(())
 }

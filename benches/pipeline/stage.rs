@@ -251,9 +251,18 @@ impl Usage {
         let (_, fields) = stat.rsplit_once(") ").context("/proc stat")?;
         let fields: Vec<&str> = fields.split(' ').collect();
         let ticks = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
-        let kilobytes: f64 = peak.trim().trim_end_matches(" kB").parse()?;
-        Ok(Self { cpu_seconds: ticks / 100.0, rss_megabytes: kilobytes / 1024.0 })
+        Ok(Self { cpu_seconds: ticks / 100.0, rss_megabytes: memory_of(pid, "VmHWM:")? })
     }
+}
+
+/// What a process has in memory now.
+pub fn rss_megabytes(pid: u32) -> anyhow::Result<f64> {
+    memory_of(pid, "VmRSS:")
+}
+
+fn memory_of(pid: u32, line: &'static str) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let memory = status.lines().find_map(|text| text.strip_prefix(line)).context(line)?;
+    let kilobytes: f64 = memory.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes / 1024.0)
 }
