@@ -240,7 +240,9 @@ impl Told {
         let status = &self.status;
         match event {
             Event::Round => {
-                self.publisher.poll();
+                if let Some(error) = self.publisher.given_up(control) {
+                    tracing::error!("could not ask: {error}");
+                }
                 status.loader_beat();
             }
             Event::Message { offset, kind } => status.control_message(offset, kind),

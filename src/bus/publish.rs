@@ -62,6 +62,12 @@ impl Publisher {
         self.client.poll(Duration::ZERO);
     }
 
+    /// Why something that was sent to `topic` was given up, if that was told since the last question.
+    pub fn given_up(&self, topic: &str) -> Option<Fatal> {
+        self.poll();
+        self.context.facts.take_undelivered().map(|code| self.failure(topic, code))
+    }
+
     /// Waits until everything is delivered; says at which offset the last record stands.
     ///
     /// # Errors

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use foretell::cli::Cli;
+use foretell::control::message::Message;
+use foretell::model::gate::Check;
 use foretell::observe::table;
 use foretell::reject::Reason;
 
@@ -34,6 +36,30 @@ fn the_readme_names_every_reason() {
     let text = document("README.md");
     for reason in Reason::ALL {
         assert!(text.contains(&format!("`{reason}`")), "{reason}");
+    }
+}
+
+/// What docs/control.md tells people to paste is what instances read, and each type is there.
+#[test]
+fn the_control_messages_of_the_document_are_read() {
+    let text = document("docs/control.md");
+    let objects = text.lines().filter_map(|line| Some(&line[line.find("{\"type\"")?..]));
+    let kinds: Vec<_> = objects
+        .map(|object| match Message::parse(object.as_bytes()) {
+            Ok(message) => message.kind(),
+            Err(unread) => panic!("{object}: {unread}"),
+        })
+        .collect();
+    for kind in ["retrain-complete", "promote", "rollback", "retrain-request"] {
+        assert!(kinds.contains(&kind), "no example of `{kind}`");
+    }
+}
+
+#[test]
+fn the_control_document_names_every_check() {
+    let text = document("docs/control.md");
+    for check in Check::ALL {
+        assert!(text.contains(&format!("| `{}` |", check.as_str())), "{check:?}");
     }
 }
 
