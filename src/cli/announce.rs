@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::Configured;
 use super::failure::Failure;
+use super::wait::Patience;
 use crate::app;
 use crate::bus::publish::Publisher;
 use crate::config::Config;
@@ -27,6 +28,8 @@ pub struct Announce {
     /// How the version comes to serve
     #[arg(long, value_enum, default_value_t = RolloutArg::Immediate)]
     rollout: RolloutArg,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,6 +48,8 @@ pub struct Promote {
     #[command(flatten)]
     configured: Configured,
     version: String,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 /// Take a version back
@@ -61,6 +66,8 @@ pub struct Rollback {
     /// For those who read the log later
     #[arg(long)]
     reason: Option<String>,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 impl Announce {
@@ -72,7 +79,7 @@ impl Announce {
             RolloutArg::Hold => Rollout::Hold,
         };
         let message = complete(&config, &self.bundle, self.uri.clone(), rollout)?;
-        publish(&config, &message)
+        publish(&config, &message, &self.patience)
     }
 }
 
@@ -80,7 +87,8 @@ impl Promote {
     pub fn run(&self) -> Result<(), Failure> {
         let config = self.configured.load()?;
         let model = config.model.name.clone();
-        publish(&config, &Message::Promote { model, version: self.version.clone() })
+        let message = Message::Promote { model, version: self.version.clone() };
+        publish(&config, &message, &self.patience)
     }
 }
 
@@ -93,7 +101,7 @@ impl Rollback {
             to: self.to.clone(),
             reason: self.reason.clone(),
         };
-        publish(&config, &message)
+        publish(&config, &message, &self.patience)
     }
 }
 
@@ -133,12 +141,19 @@ pub(super) fn say(
     Ok((value, offset))
 }
 
-/// Says it and prints it.
-fn publish(config: &Config, message: &Message) -> Result<(), Failure> {
+/// Says it, prints it, and waits for those who shall follow.
+fn publish(config: &Config, message: &Message, patience: &Patience) -> Result<(), Failure> {
+    let waiting = patience.begin(config)?;
     let (value, offset) = say(&Publisher::new(&config.kafka)?, config, message)?;
     println!("{value}");
     if let Some(offset) = offset {
         eprintln!("said at offset {offset} of `{}`", config.topics.control);
     }
-    Ok(())
+    match (waiting, offset) {
+        (None, _) => Ok(()),
+        (Some(waiting), Some(offset)) => waiting.follow(offset),
+        (Some(_), None) => Err(Failure::late(
+            "the broker did not tell at which offset the message stands, so nobody can wait for it",
+        )),
+    }
 }

@@ -12,6 +12,7 @@
 //! once a batch, and no face can hold up a worker.
 
 mod facts;
+pub mod fleet;
 pub mod health;
 pub mod http;
 pub mod metrics;
