@@ -3,6 +3,7 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 use console::Term;
+use jiff::Timestamp;
 
 pub fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
@@ -18,4 +19,28 @@ pub fn table<const N: usize>(header: [&str; N]) -> Table {
 /// A moment of a report or a message, to the second; its column says that it is UTC.
 pub fn moment(rfc3339: &str) -> String {
     rfc3339.get(..19).unwrap_or(rfc3339).replacen('T', " ", 1)
+}
+
+/// The same in few letters: of today, the time; of another day, the date too, without its year.
+pub fn recent(rfc3339: &str, now: Timestamp) -> String {
+    let (moment, now) = (moment(rfc3339), now.to_string());
+    match (moment.split_once(' '), moment.get(5..16)) {
+        (Some((day, time)), _) if now.starts_with(day) => time.into(),
+        (_, Some(day_and_time)) => day_and_time.into(),
+        _ => moment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_of_today_is_a_time_and_another_has_its_date() {
+        let now = "2026-11-27T06:35:24Z".parse().unwrap();
+        let check = |text, expect| assert_eq!(recent(text, now), expect);
+        check("2026-11-27T06:34:57.086Z", "06:34:57");
+        check("2026-11-26T06:34:57.086Z", "11-26 06:34");
+        check("soon", "soon");
+    }
 }

@@ -55,9 +55,9 @@ impl Status {
         let text = match (self.json, self.watch) {
             (true, false) => format!("{:#}", verdict.json()),
             (true, true) => verdict.json().to_string(),
-            (false, false) => page(&verdict),
+            (false, false) => page(&verdict, now),
             (false, true) => {
-                format!("{}\n\n{}\n", columns::moment(&rfc3339(now)) + " UTC", page(&verdict))
+                format!("{}\n\n{}\n", columns::moment(&rfc3339(now)) + " UTC", page(&verdict, now))
             }
         };
         let mut out = io::stdout().lock();
@@ -70,14 +70,14 @@ impl Status {
     }
 }
 
-fn page(verdict: &Verdict<'_>) -> String {
+fn page(verdict: &Verdict<'_>, now: Timestamp) -> String {
     if verdict.living.is_empty() {
         return verdict.to_string();
     }
-    format!("{}\n\n{verdict}", table(&verdict.living).trim_fmt())
+    format!("{}\n\n{verdict}", table(&verdict.living, now).trim_fmt())
 }
 
-fn table(reports: &[&Report]) -> Table {
+fn table(reports: &[&Report], now: Timestamp) -> Table {
     let header = [
         "instance",
         "host",
@@ -91,7 +91,7 @@ fn table(reports: &[&Report]) -> Table {
     ];
     let mut table = columns::table(header);
     for report in reports {
-        table.add_row(row(report));
+        table.add_row(row(report, now));
     }
     for numbers in 5..8 {
         if let Some(column) = table.column_mut(numbers) {
@@ -101,18 +101,18 @@ fn table(reports: &[&Report]) -> Table {
     table
 }
 
-fn row(report: &Report) -> [String; 9] {
+fn row(report: &Report, now: Timestamp) -> [String; 9] {
     let served = report.served.as_ref();
     let lag: u64 = report.partitions.iter().map(|partition| partition.lag).sum();
     let refusal = report.last_refusal.as_ref().map(|refusal| {
-        let at = columns::moment(&refusal.at);
+        let at = columns::recent(&refusal.at, now);
         format!("{} ({}), {at}", refusal.version, refusal.check.as_str())
     });
     [
         report.instance.clone(),
         report.host.clone(),
         served.map_or("none".into(), |serves| serves.version.clone()),
-        served.map(|serves| columns::moment(&serves.since)).unwrap_or_default(),
+        served.map(|serves| columns::recent(&serves.since, now)).unwrap_or_default(),
         report.candidates.join(", "),
         report.partitions.len().to_string(),
         HumanCount(lag).to_string(),

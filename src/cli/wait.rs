@@ -111,10 +111,11 @@ impl Wait {
             return Ok(());
         };
         Err(Failure::data(format!(
-            "version {version} was refused by {} on {}: {}: {message}\n{verdict}",
+            "version {version} was refused by {} on {}: {}: {message}\n\n{}\n\nhint: `foretell status` shows all instances",
             report.instance,
             report.host,
-            check.as_str()
+            check.as_str(),
+            verdict.headline()
         )))
     }
 
