@@ -8,6 +8,8 @@
 //!         ──refused─▶ └────────┘ ──latches, pulses──▶ health ─▶ /readyz /livez
 //! ```
 //!
+//! [`fleet`] is the other end of the reports topic: it makes one verdict of all reports.
+//!
 //! **Invariant**: nothing here is waited for. A fact costs its thread a lock held for microseconds,
 //! once a batch, and no face can hold up a worker.
 
