@@ -136,6 +136,18 @@ impl Tail {
         }
     }
 
+    /// Asks whether the brokers answer. To [`Self::next`], an outage is a time without records.
+    ///
+    /// # Errors
+    /// They do not, within `patience`.
+    pub fn reach(&self, patience: Duration) -> Result<(), Fatal> {
+        let Self { client, topic, .. } = self;
+        match client.fetch_metadata(Some(topic), patience) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Fatal::Unavailable(format!("reading `{topic}`: {error}"))),
+        }
+    }
+
     fn error(&self, error: &KafkaError) -> Result<Step, Fatal> {
         let topic = &self.topic;
         match error.rdkafka_error_code() {

@@ -1,17 +1,27 @@
-//! Tables for people: columns without lines, wrapped to the terminal where there is one. Elsewhere
-//! a row is a line, however long.
+//! Tables for people: columns without lines. Where there is a terminal, long texts are wrapped to it;
+//! names and numbers never are, so that they can be copied. Elsewhere a row is a line.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use console::Term;
 use jiff::Timestamp;
 
-pub fn table<const N: usize>(header: [&str; N]) -> Table {
+/// A column of text is made no narrower, however little room there is.
+const TEXT_WIDTH_MIN: u16 = 20;
+
+/// `texts`: the columns that may be wrapped.
+pub fn table<const N: usize>(header: [&str; N], texts: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     let terminal = Term::stdout();
     if terminal.is_term() {
         let (_, width) = terminal.size();
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        for (index, column) in table.column_iter_mut().enumerate() {
+            column.set_constraint(match texts.contains(&index) {
+                true => ColumnConstraint::LowerBoundary(Width::Fixed(TEXT_WIDTH_MIN)),
+                false => ColumnConstraint::ContentWidth,
+            });
+        }
     }
     table
 }

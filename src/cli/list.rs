@@ -54,7 +54,7 @@ fn remarks(history: &History, model: &str, configured: Option<&str>) {
 
 fn table(entries: &[Entry]) -> Table {
     let header = ["offset", "time (UTC)", "what", "version", "from", "rollout", "effect", "reason"];
-    let mut table = columns::table(header);
+    let mut table = columns::table(header, &[6, 7]);
     for entry in entries {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         let effect = match &entry.fault {

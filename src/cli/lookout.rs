@@ -12,6 +12,8 @@ use crate::observe::fleet::Fleet;
 
 /// How long one look at a topic waits.
 const TICK: Duration = Duration::from_millis(50);
+/// Brokers that are well answer sooner.
+const ANSWER: Duration = Duration::from_secs(5);
 
 pub struct Lookout {
     control: Tail,
@@ -43,6 +45,14 @@ impl Lookout {
     pub fn look(&mut self) -> Result<(), Fatal> {
         drain(&mut self.control, |record| self.history.take(record))?;
         drain(&mut self.reports, |record| report(&mut self.fleet, record))
+    }
+
+    /// Asks whether the brokers answer: during an outage the whole fleet seems to be silent.
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn reach(&self) -> Result<(), Fatal> {
+        self.reports.reach(ANSWER)
     }
 }
 

@@ -35,14 +35,21 @@ impl Status {
     pub fn run(&self) -> Result<(), Failure> {
         let config = self.configured.load()?;
         let mut lookout = Lookout::open(&config)?;
+        let is_converged = self.show(&lookout)?;
+        if !self.watch {
+            return if is_converged { Ok(()) } else { Err(Failure::no()) };
+        }
         loop {
-            let is_converged = self.show(&lookout)?;
-            if !self.watch {
-                return if is_converged { Ok(()) } else { Err(Failure::no()) };
-            }
             let next = Instant::now() + EVERY;
             while Instant::now() < next {
                 lookout.look()?;
+            }
+            match lookout.reach() {
+                Ok(()) => {
+                    self.show(&lookout)?;
+                }
+                // What was last seen stays to be seen.
+                Err(outage) => eprintln!("{outage}"),
             }
         }
     }
@@ -89,7 +96,7 @@ fn table(reports: &[&Report], now: Timestamp) -> Table {
         "events/s",
         "last refusal",
     ];
-    let mut table = columns::table(header);
+    let mut table = columns::table(header, &[8]);
     for report in reports {
         table.add_row(row(report, now));
     }

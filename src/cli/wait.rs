@@ -120,6 +120,9 @@ impl Wait {
     }
 
     fn late(&self, what: &str) -> Failure {
+        if let Err(outage) = self.lookout.reach() {
+            return outage.into();
+        }
         let patience = SignedDuration::try_from(self.patience).unwrap_or(SignedDuration::MAX);
         Failure::late(format!("not within {patience:#}: {what}"))
     }
