@@ -15,7 +15,7 @@ use super::producer::is_authorization;
 use super::{Fatal, native, options};
 use crate::config::Kafka;
 
-/// How long to wait before a topic that is not there is looked for again.
+/// How long to wait before a topic that is not there is looked for again, or more of one is awaited.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// All partitions of one topic, from their first record on, committed records only.
@@ -104,6 +104,47 @@ impl Tail {
                 Ok(if was_last { Step::End } else { Step::Nothing })
             }
             Some(Err(error)) => self.error(&error),
+        }
+    }
+
+    /// Reads to the end that the topic has now, and hands over what it holds.
+    ///
+    /// # Errors
+    /// Those of [`Self::next`], and nothing comes for `patience`.
+    pub fn read_to_end(
+        &mut self,
+        patience: Duration,
+        mut take: impl FnMut(&Record),
+    ) -> Result<(), Fatal> {
+        let mut last = Instant::now();
+        loop {
+            match self.next(AGAIN)? {
+                Step::Record(record) => {
+                    take(&record);
+                    last = Instant::now();
+                }
+                Step::End => return Ok(()),
+                Step::Nothing if last.elapsed() < patience => {}
+                Step::Nothing => {
+                    let Self { topic, .. } = self;
+                    let seconds = patience.as_secs_f64();
+                    return Err(Fatal::Unavailable(format!(
+                        "reading `{topic}`: nothing has come for {seconds} s, and its end is not reached"
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Asks whether the brokers answer. To [`Self::next`], an outage is a time without records.
+    ///
+    /// # Errors
+    /// They do not, within `patience`.
+    pub fn reach(&self, patience: Duration) -> Result<(), Fatal> {
+        let Self { client, topic, .. } = self;
+        match client.fetch_metadata(Some(topic), patience) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Fatal::Unavailable(format!("reading `{topic}`: {error}"))),
         }
     }
 

@@ -7,10 +7,11 @@ use clap::{Args, ValueEnum};
 
 use super::Configured;
 use super::failure::Failure;
+use super::wait::Patience;
 use crate::app;
 use crate::bus::publish::Publisher;
 use crate::config::Config;
-use crate::control::message::{Message, Rollout};
+use crate::control::message::{Criteria, Message, Rollout};
 use crate::model::gate::{self, Expected, Times};
 
 /// Tell all instances that a version is ready
@@ -27,6 +28,39 @@ pub struct Announce {
     /// How the version comes to serve
     #[arg(long, value_enum, default_value_t = RolloutArg::Immediate)]
     rollout: RolloutArg,
+    #[command(flatten)]
+    promote_when: PromoteWhen,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+/// With `--rollout shadow`: the instances promote the version by themselves
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What a shadow has to show to be promoted")]
+struct PromoteWhen {
+    /// At least so many events scored on an instance, beside the version that serves
+    #[arg(long, value_name = "ROWS")]
+    promote_rows: Option<u64>,
+    /// For at least so long
+    #[arg(long, value_name = "MINUTES", requires = "promote_rows")]
+    promote_minutes: Option<f64>,
+    /// At most this share of them with another class, 0 to 1
+    #[arg(long, value_name = "SHARE", requires = "promote_rows")]
+    promote_flips_max: Option<f64>,
+    /// An event costs at most so many times what the version that serves takes
+    #[arg(long, value_name = "RATIO", requires = "promote_rows")]
+    promote_cost_ratio_max: Option<f64>,
+}
+
+impl PromoteWhen {
+    fn criteria(&self) -> Option<Criteria> {
+        Some(Criteria {
+            rows: self.promote_rows?,
+            minutes: self.promote_minutes.unwrap_or_default(),
+            flips_max: self.promote_flips_max,
+            cost_ratio_max: self.promote_cost_ratio_max,
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,6 +79,14 @@ pub struct Promote {
     #[command(flatten)]
     configured: Configured,
     version: String,
+    /// Only if this version serves
+    #[arg(long, value_name = "VERSION")]
+    from: Option<String>,
+    /// For those who read the log later
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 /// Take a version back
@@ -61,6 +103,8 @@ pub struct Rollback {
     /// For those who read the log later
     #[arg(long)]
     reason: Option<String>,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 impl Announce {
@@ -71,8 +115,12 @@ impl Announce {
             RolloutArg::Shadow => Rollout::Shadow,
             RolloutArg::Hold => Rollout::Hold,
         };
-        let message = complete(&config, &self.bundle, self.uri.clone(), rollout)?;
-        publish(&config, &message)
+        let promote_when = self.promote_when.criteria();
+        let message = complete(&config, &self.bundle, self.uri.clone(), rollout, promote_when)?;
+        if let Some(fault) = message.fault() {
+            return Err(Failure::usage(fault));
+        }
+        publish(&config, &message, &self.patience)
     }
 }
 
@@ -80,10 +128,13 @@ impl Promote {
     pub fn run(&self) -> Result<(), Failure> {
         let config = self.configured.load()?;
         let model = config.model.name.clone();
-        publish(
-            &config,
-            &Message::Promote { model, version: self.version.clone(), from: None, reason: None },
-        )
+        let message = Message::Promote {
+            model,
+            version: self.version.clone(),
+            from: self.from.clone(),
+            reason: self.reason.clone(),
+        };
+        publish(&config, &message, &self.patience)
     }
 }
 
@@ -96,7 +147,7 @@ impl Rollback {
             to: self.to.clone(),
             reason: self.reason.clone(),
         };
-        publish(&config, &message)
+        publish(&config, &message, &self.patience)
     }
 }
 
@@ -107,6 +158,7 @@ pub(super) fn complete(
     bundle: &Path,
     uri: Option<String>,
     rollout: Rollout,
+    promote_when: Option<Criteria>,
 ) -> Result<Message, Failure> {
     let admitted = gate::admit(
         bundle,
@@ -121,7 +173,7 @@ pub(super) fn complete(
         uri: uri.unwrap_or_else(|| here.display().to_string()),
         digest: admitted.version.digest,
         rollout,
-        promote_when: None,
+        promote_when,
     })
 }
 
@@ -138,12 +190,19 @@ pub(super) fn say(
     Ok((value, offset))
 }
 
-/// Says it and prints it.
-fn publish(config: &Config, message: &Message) -> Result<(), Failure> {
+/// Says it, prints it, and waits for those who shall follow.
+fn publish(config: &Config, message: &Message, patience: &Patience) -> Result<(), Failure> {
+    let waiting = patience.begin(config)?;
     let (value, offset) = say(&Publisher::new(&config.kafka)?, config, message)?;
     println!("{value}");
     if let Some(offset) = offset {
         eprintln!("said at offset {offset} of `{}`", config.topics.control);
     }
-    Ok(())
+    match (waiting, offset) {
+        (None, _) => Ok(()),
+        (Some(waiting), Some(offset)) => waiting.follow(offset),
+        (Some(_), None) => Err(Failure::late(
+            "the broker did not tell at which offset the message stands, so nobody can wait for it",
+        )),
+    }
 }

@@ -2,11 +2,13 @@
 //!
 //! | code | means |
 //! |---|---|
+//! | 1 | `status`: the fleet has not converged; stdout says who is behind |
 //! | 64 | the command line cannot be understood |
 //! | 65 | data is bad: events, bundles, offsets that are gone |
 //! | 69 | the brokers cannot be reached |
 //! | 70 | a bug, ours or the client library's |
 //! | 74 | reading or writing a file or a pipe failed |
+//! | 75 | what was waited for did not happen in time; it still may |
 //! | 77 | credentials or rights are refused |
 //! | 78 | the configuration is wrong |
 
@@ -28,6 +30,16 @@ impl Failure {
         Self { code: 65, message: message.into() }
     }
 
+    /// The answer is no, and stdout has said why.
+    pub fn no() -> Self {
+        Self { code: 1, message: String::new() }
+    }
+
+    /// What was waited for did not happen in time.
+    pub fn late(message: impl Into<String>) -> Self {
+        Self { code: 75, message: message.into() }
+    }
+
     /// The command line cannot be understood.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { code: 64, message: message.into() }
@@ -35,7 +47,9 @@ impl Failure {
 
     /// Tells the message on stderr and gives the exit code.
     pub fn tell(&self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        if !self.message.is_empty() {
+            eprintln!("error: {}", self.message);
+        }
         ExitCode::from(self.code)
     }
 }

@@ -5,14 +5,20 @@
 mod anatomy;
 mod announce;
 mod check;
+mod columns;
 mod demo;
 pub mod failure;
+mod history;
 mod init;
 mod inspect;
+mod list;
 mod logging;
+mod lookout;
 mod pack;
 mod run;
 mod score;
+mod status;
+mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,9 +46,11 @@ enum Verb {
     Check(Configured),
     /// Create the topics with the settings they need
     Init(init::Init),
+    /// Show every instance, and whether all serve what they shall; exits with 1 if not
+    Status(status::Status),
     /// Score JSON lines from stdin with a bundle, without Kafka
     Score(score::Score),
-    /// Pack, inspect and announce models
+    /// Pack, inspect and announce models, and list what was said about them
     #[command(subcommand)]
     Model(Model),
     /// Print completions for a shell
@@ -64,6 +72,8 @@ enum Model {
     Promote(announce::Promote),
     /// Take a version back
     Rollback(announce::Rollback),
+    /// Show the history of the model: announced, promoted, rolled back, when and why
+    List(list::List),
 }
 
 /// Where the configuration comes from.
@@ -127,12 +137,14 @@ impl Verb {
             Self::Demo(demo) => demo.run(),
             Self::Check(configured) => check::run(&configured),
             Self::Init(init) => init.run(),
+            Self::Status(status) => status.run(),
             Self::Score(score) => score.run(),
             Self::Model(Model::Pack(pack)) => pack.run(),
             Self::Model(Model::Inspect(inspect)) => inspect.run(),
             Self::Model(Model::Announce(announce)) => announce.run(),
             Self::Model(Model::Promote(promote)) => promote.run(),
             Self::Model(Model::Rollback(rollback)) => rollback.run(),
+            Self::Model(Model::List(list)) => list.run(),
             Self::Completions { shell } => {
                 clap_complete::generate(
                     shell,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::message::{Message, Unread};
 use super::refused::Refused;
-use super::registry::{Candidate, Registry, Source, Wanted};
+use super::registry::{Candidate, Effect, Registry, Source, Wanted};
 use super::trial::Trial;
 use crate::bus::Fatal;
 use crate::bus::tail::{Record, Step, Tail};
@@ -171,10 +171,13 @@ impl<F: FnMut(Event)> Loader<F> {
             return;
         }
         match self.registry.apply(offset, &message) {
-            Ok(_) => {
-                if let Some(version) = message.asks_for() {
+            Ok(effect) => {
+                // Asked for anew, by name or as what served before: it is tried again.
+                let serves = self.registry.wanted().next().map(|wanted| wanted.version);
+                let wanted = serves.filter(|_| effect == Effect::Serves);
+                message.asks_for().into_iter().chain(wanted).for_each(|version| {
                     self.refused.forget(version);
-                }
+                });
             }
             Err(contradiction) => {
                 (self.tell)(Event::Skipped { offset, why: contradiction.to_string() });

@@ -135,7 +135,7 @@ impl Message {
     }
 
     /// What reads as a message and cannot be meant as one.
-    fn fault(&self) -> Option<&'static str> {
+    pub fn fault(&self) -> Option<&'static str> {
         match self {
             Self::RetrainComplete { promote_when: Some(criteria), rollout, .. } => match rollout {
                 Rollout::Shadow => criteria.fault(),

@@ -8,10 +8,13 @@
 //!         ──refused─▶ └────────┘ ──latches, pulses──▶ health ─▶ /readyz /livez
 //! ```
 //!
+//! [`fleet`] is the other end of the reports topic: it makes one verdict of all reports.
+//!
 //! **Invariant**: nothing here is waited for. A fact costs its thread a lock held for microseconds,
 //! once a batch, and no face can hold up a worker.
 
 mod facts;
+pub mod fleet;
 pub mod health;
 pub mod http;
 pub mod metrics;

@@ -134,6 +134,9 @@ pub struct LastRefusal {
     /// What it failed.
     pub check: Check,
     pub message: String,
+    /// Its store did not answer: the instance tries again by itself.
+    #[serde(default)]
+    pub is_transient: bool,
     #[schemars(extend("format" = "date-time"))]
     pub at: String,
 }

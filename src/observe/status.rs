@@ -123,10 +123,11 @@ impl Status {
             at: at.clone(),
         });
         if let Some(refusal) = refusal {
-            let Refusal { check, message, .. } = refusal.clone();
+            let Refusal { check, message, is_transient } = refusal.clone();
             let why = || format!("version `{version}` was refused: {refusal}");
             facts.readiness.explain(Latch::VersionServes, why);
-            facts.last_refusal = Some(LastRefusal { version: version.into(), check, message, at });
+            let version = version.into();
+            facts.last_refusal = Some(LastRefusal { version, check, message, is_transient, at });
         }
         facts.changed();
     }

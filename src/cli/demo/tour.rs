@@ -195,7 +195,7 @@ impl Tour {
     fn announce(&mut self) -> Result<(), Failure> {
         let config = self.stage.config();
         let bundle = self.luggage.bundle("2");
-        let message = announce::complete(config, &bundle, None, Rollout::Immediate)?;
+        let message = announce::complete(config, &bundle, None, Rollout::Immediate, None)?;
         self.moments.announced = Some(Instant::now());
         let (value, offset) = announce::say(&self.publishers.control, config, &message)?;
         let offset = offset.map(|offset| format!(", offset {offset}")).unwrap_or_default();

@@ -24,6 +24,7 @@ mod transaction;
 mod control;
 mod dead_letters;
 mod exactly_once;
+mod fleet;
 mod lifecycle;
 mod outage;
 mod passing_on;
