@@ -27,6 +27,8 @@ use crate::control::loader::{Event, Loader};
 use crate::encode::Encoder;
 use crate::features::decode::Limits;
 use crate::model::gate::{self, Admitted, Expected, Refusal, Settings};
+use crate::model::signature::PublicKey;
+use crate::model::store::{self, Store, cache};
 use crate::model::version::Version;
 use crate::observe::status::{Identity, Status, WorkerStatus};
 use crate::outbox::Outbox;
@@ -41,6 +43,7 @@ pub struct App {
     options: Options,
     encoder: Encoder,
     settings: Settings,
+    store: Store,
     configured: Option<Arc<Version>>,
     serving: Serving,
     status: Status,
@@ -69,19 +72,21 @@ impl App {
             )),
             None => None,
         };
+        let stop = Stop::default();
+        let store = bundle_store(&config, stop.clone())?;
         let mut options = Options::new(&config);
         admin::preflight(&mut options)?;
         let workers = match config.run.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let stop = Stop::default();
         let status = Status::new(identity(&config), workers, stop.clone());
         Ok(Self {
             config,
             options,
             encoder,
             settings,
+            store,
             configured,
             serving: Serving::default(),
             status,
@@ -192,6 +197,7 @@ impl App {
         let stop = self.stop.clone();
         let config = self.config.clone();
         let settings = self.settings.clone();
+        let store = self.store.clone();
         let serving = self.serving.clone();
         let configured = self.configured.clone();
         let status = self.status.clone();
@@ -199,7 +205,8 @@ impl App {
             let tail = Tail::open(&config.kafka, &config.topics.control)?;
             let told = status.clone();
             let tell = move |event: Event| tell(&told, event);
-            let loader = Loader::new(&config.model.name, configured, tail, settings, serving, tell);
+            let loader =
+                Loader::new(&config.model.name, configured, tail, store, settings, serving, tell);
             let outcome = loader.run(&stop);
             status.loader_ended();
             outcome
@@ -292,6 +299,32 @@ pub fn configured_bundle(config: &Config, folder: &Path) -> Result<Admitted, Ref
     gate::admit(folder, expected, &gate_settings(config, &encoder))
 }
 
+/// Where announced bundles are read from.
+pub fn bundle_store(config: &Config, stop: Stop) -> Result<Store, Fatal> {
+    let model = &config.model;
+    let mut allowed = model.allowed_uris.clone();
+    if allowed.is_empty() {
+        // Its real path: `current` may be a link to `versions/7`, and the others stand beside that.
+        let folder = model.bundle.as_ref().and_then(|bundle| bundle.canonicalize().ok());
+        allowed.extend(folder.and_then(|folder| Some(folder.parent()?.display().to_string())));
+    }
+    let settings = store::Settings {
+        allowed,
+        cache: model.cache_dir.clone().or_else(|| Some(cache::home()?.join("bundles"))),
+        timeout: Duration::from_millis(model.fetch_timeout_ms),
+        jitter: Duration::from_millis(model.fetch_jitter_ms),
+        bytes_max: model.bytes_max,
+        trusted_keys: trusted_keys(config),
+    };
+    Store::new(settings, stop)
+        .map_err(|error| Fatal::Configuration(format!("`model.allowed_uris`: {error}")))
+}
+
+/// Who may sign bundles. None: nobody needs to.
+pub fn trusted_keys(config: &Config) -> Vec<PublicKey> {
+    config.model.trusted_keys.iter().map(|trusted| trusted.key().clone()).collect()
+}
+
 fn gate_settings(config: &Config, encoder: &Encoder) -> Settings {
     Settings {
         captures: encoder.captures().to_vec(),
@@ -300,6 +333,7 @@ fn gate_settings(config: &Config, encoder: &Encoder) -> Settings {
             json_depth_max: config.batch.json_depth_max,
         },
         bytes_max: config.model.bytes_max,
+        trusted_keys: trusted_keys(config),
         tile_rows: config.batch.tile_rows,
     }
 }

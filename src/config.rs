@@ -35,7 +35,7 @@ pub use sections::{
     Batch, Compression, Consumer, Delivery, Guarantee, Http, Kafka, Log, LogFormat, Model,
     OutOfRange, Output, Protocol, Reports, Run, StartFrom, Topics,
 };
-pub use values::{Listen, Pointer};
+pub use values::{Listen, Pointer, TrustedKey};
 
 use known::KNOWN;
 use layers::{Entry, Layers};

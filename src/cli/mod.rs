@@ -13,6 +13,7 @@ mod logging;
 mod pack;
 mod run;
 mod score;
+mod sign;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,7 +43,7 @@ enum Verb {
     Init(init::Init),
     /// Score JSON lines from stdin with a bundle, without Kafka
     Score(score::Score),
-    /// Pack, inspect and announce models
+    /// Pack, inspect, sign and announce models
     #[command(subcommand)]
     Model(Model),
     /// Print completions for a shell
@@ -58,6 +59,8 @@ enum Model {
     Pack(pack::Pack),
     /// Show what a bundle holds, and whether it passes the gate
     Inspect(inspect::Inspect),
+    /// Vouch for a bundle, with a key of the `minisign` tool
+    Sign(sign::Sign),
     /// Tell all instances that a version is ready
     Announce(announce::Announce),
     /// Let an announced version serve
@@ -130,6 +133,7 @@ impl Verb {
             Self::Score(score) => score.run(),
             Self::Model(Model::Pack(pack)) => pack.run(),
             Self::Model(Model::Inspect(inspect)) => inspect.run(),
+            Self::Model(Model::Sign(sign)) => sign.run(),
             Self::Model(Model::Announce(announce)) => announce.run(),
             Self::Model(Model::Promote(promote)) => promote.run(),
             Self::Model(Model::Rollback(rollback)) => rollback.run(),

@@ -5,7 +5,6 @@
 //! then, and follows.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +12,8 @@ use super::message::{Message, Unread};
 use super::registry::{Effect, Registry, Source, Wanted};
 use crate::bus::Fatal;
 use crate::bus::tail::{Record, Step, Tail};
-use crate::model::bundle;
 use crate::model::gate::{self, Check, Expected, Refusal, Settings};
+use crate::model::store::Store;
 use crate::model::version::Version;
 use crate::serving::{Served, Serving};
 use crate::stop::Stop;
@@ -47,6 +46,7 @@ pub struct Loader<F> {
     model: String,
     tail: Tail,
     registry: Registry,
+    store: Store,
     settings: Settings,
     serving: Serving,
     loaded: Vec<Arc<Version>>,
@@ -63,6 +63,7 @@ impl<F: FnMut(Event)> Loader<F> {
         model: &str,
         configured: Option<Arc<Version>>,
         tail: Tail,
+        store: Store,
         settings: Settings,
         serving: Serving,
         tell: F,
@@ -72,6 +73,7 @@ impl<F: FnMut(Event)> Loader<F> {
             model: model.into(),
             tail,
             registry: Registry::new(model, name),
+            store,
             settings,
             serving,
             loaded: configured.into_iter().collect(),
@@ -186,16 +188,16 @@ impl<F: FnMut(Event)> Loader<F> {
             self.loaded.push(Arc::clone(&version));
             return Ok(version);
         }
-        let Some((folder, digest)) = &target.bundle else {
+        let Some((uri, digest)) = &target.bundle else {
             return Err(Refusal::new(Check::Fetch, "the configured bundle is no longer in memory"));
         };
-        let folder = folder.clone().map_err(|why| Refusal::new(Check::Fetch, why))?;
+        let bundle = self.store.fetch(uri, digest)?;
         let expected = Expected {
             model: Some(&self.model),
             version: Some(&target.version),
             digest: Some(digest),
         };
-        let admitted = gate::admit(&folder, expected, &self.settings)?;
+        let admitted = gate::judge(bundle, expected, &self.settings)?;
         let version = Arc::new(admitted.version);
         self.loaded.push(Arc::clone(&version));
         self.forget_old();
@@ -221,17 +223,15 @@ impl<F: FnMut(Event)> Loader<F> {
 struct Target {
     version: String,
     control_offset: Option<i64>,
-    /// Folder and digest; `None`: the configured bundle.
-    bundle: Option<(Result<PathBuf, String>, String)>,
+    /// URI and digest; `None`: the configured bundle.
+    bundle: Option<(String, String)>,
 }
 
 impl Target {
     fn of(wanted: Wanted<'_>) -> Self {
         let bundle = match wanted.source {
             Source::Configured => None,
-            Source::Announced { uri, digest } => {
-                Some((bundle::folder(uri).map_err(|error| error.to_string()), digest.clone()))
-            }
+            Source::Announced { uri, digest } => Some((uri.clone(), digest.clone())),
         };
         let Wanted { version, control_offset, .. } = wanted;
         Self { version: version.into(), control_offset, bundle }

@@ -1,6 +1,6 @@
 //! The gate: what a version passes before it serves, in this order.
 //!
-//! fetch · digest · manifest · import · contract · golden rows · warm-up
+//! fetch · signature · digest · manifest · import · contract · golden rows · warm-up
 //!
 //! A refusal changes nothing: what served before goes on serving.
 
@@ -10,9 +10,10 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bundle::{Bundle, BundleError};
+use super::bundle::{Bundle, BundleError, Terms};
 use super::import::import;
 use super::manifest::{GoldenRow, Manifest, TaskKind};
+use super::signature::PublicKey;
 use super::version::Version;
 use super::{Model, largest};
 use crate::features::contract::{Feature, Kind};
@@ -26,8 +27,10 @@ pub struct Settings {
     /// JSON pointers that the encoder wants captured.
     pub captures: Vec<String>,
     pub limits: Limits,
-    /// No file larger than this is taken into memory.
+    /// No larger bundle is taken into memory.
     pub bytes_max: u64,
+    /// One of these must have signed the bundle. None: nobody needs to.
+    pub trusted_keys: Vec<PublicKey>,
     /// Rows of a worker's tile: the warm-up scores one.
     pub tile_rows: usize,
 }
@@ -46,8 +49,10 @@ pub struct Expected<'a> {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
-    /// The bundle could not be read.
+    /// The bundle could not be read, or may not be.
     Fetch,
+    /// Nobody who is trusted signed it.
+    Signature,
     /// It is not the bundle that was announced, or a file is not the one its manifest names.
     Digest,
     /// The manifest is no manifest, or of another model or version.
@@ -62,12 +67,20 @@ pub enum Check {
 
 impl Check {
     /// In the order they are made.
-    pub const ALL: [Self; 6] =
-        [Self::Fetch, Self::Digest, Self::Manifest, Self::Import, Self::Contract, Self::Golden];
+    pub const ALL: [Self; 7] = [
+        Self::Fetch,
+        Self::Signature,
+        Self::Digest,
+        Self::Manifest,
+        Self::Import,
+        Self::Contract,
+        Self::Golden,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fetch => "fetch",
+            Self::Signature => "signature",
             Self::Digest => "digest",
             Self::Manifest => "manifest",
             Self::Import => "import",
@@ -91,6 +104,26 @@ impl Refusal {
     }
 }
 
+impl From<BundleError> for Refusal {
+    fn from(error: BundleError) -> Self {
+        let check = match error {
+            BundleError::Uri { .. }
+            | BundleError::NotAllowed { .. }
+            | BundleError::Absent { .. }
+            | BundleError::Read { .. }
+            | BundleError::TooLarge { .. } => Check::Fetch,
+            BundleError::Signature { .. } => Check::Signature,
+            BundleError::NoDigest { .. }
+            | BundleError::Announced { .. }
+            | BundleError::Longer { .. }
+            | BundleError::Digest { .. } => Check::Digest,
+            BundleError::Manifest { .. } => Check::Manifest,
+            BundleError::Golden { .. } => Check::Golden,
+        };
+        Self::new(check, error)
+    }
+}
+
 /// A version that passed, and what it said of itself.
 #[derive(Debug)]
 pub struct Admitted {
@@ -111,19 +144,19 @@ pub fn admit(
     settings: &Settings,
 ) -> Result<Admitted, Refusal> {
     let began = Instant::now();
-    let bundle = Bundle::read(folder, expected.digest, settings.bytes_max).map_err(|error| {
-        let check = match error {
-            BundleError::Uri { .. } | BundleError::Read { .. } | BundleError::TooLarge { .. } => {
-                Check::Fetch
-            }
-            BundleError::Announced { .. }
-            | BundleError::Longer { .. }
-            | BundleError::Digest { .. } => Check::Digest,
-            BundleError::Manifest { .. } => Check::Manifest,
-            BundleError::Golden { .. } => Check::Golden,
-        };
-        Refusal::new(check, error)
-    })?;
+    let Settings { bytes_max, trusted_keys, .. } = settings;
+    let terms = Terms { digest: expected.digest, bytes_max: *bytes_max, trusted_keys };
+    let admitted = judge(Bundle::read(folder, terms)?, expected, settings)?;
+    Ok(Admitted { seconds: began.elapsed().as_secs_f64(), ..admitted })
+}
+
+/// Lets a bundle through that was read, or says which check it failed.
+pub fn judge(
+    bundle: Bundle,
+    expected: Expected<'_>,
+    settings: &Settings,
+) -> Result<Admitted, Refusal> {
+    let began = Instant::now();
     is_expected(&bundle.manifest, expected)?;
     let version = assemble(&bundle, settings)?;
     let golden_difference = golden(&version, &bundle.golden, bundle.manifest.golden.tolerance)?;
