@@ -14,9 +14,11 @@ use tempfile::TempDir;
 
 use crate::model::bundle::{Bundle, MANIFEST, Terms};
 
-/// Entries that stay: the served version, those that a rollback may want, and other models of this
-/// machine. The ones used last.
+/// Entries that stay, the ones used last: the served version, those that a rollback may want, and
+/// other models of this machine.
 const KEPT: usize = 16;
+/// They may take so many times the bytes of the largest bundle that is allowed.
+const KEPT_LARGEST: u64 = 2;
 /// How the folders begin that are being filled.
 const FILLING: &str = ".filling-";
 /// An older one was left by a process that was killed: no fetch takes so long.
@@ -25,6 +27,8 @@ const LEFT_BEHIND: Duration = Duration::from_secs(7_200);
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
+    /// Of the largest bundle that is allowed.
+    bytes_max: u64,
 }
 
 /// The folder of this user's caches, as far as the environment says.
@@ -37,8 +41,8 @@ pub fn home() -> Option<PathBuf> {
 }
 
 impl Cache {
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    pub fn new(folder: PathBuf, bytes_max: u64) -> Self {
+        Self { folder, bytes_max }
     }
 
     /// The bundle of this digest, if it is here and whole. `hex`: the digest's digits.
@@ -64,7 +68,7 @@ impl Cache {
         let made = fs::create_dir_all(&self.folder)
             .and_then(|()| tempfile::Builder::new().prefix(FILLING).tempdir_in(&self.folder));
         match made {
-            Ok(folder) => Some(Filling { cache: self.folder.clone(), folder, failed: None }),
+            Ok(folder) => Some(Filling { cache: self.clone(), folder, failed: None }),
             Err(error) => {
                 warn(&self.folder, &error);
                 None
@@ -75,7 +79,7 @@ impl Cache {
 
 /// An entry in the making. Dropped, it leaves nothing.
 pub struct Filling {
-    cache: PathBuf,
+    cache: Cache,
     folder: TempDir,
     /// The first failure; after it nothing more is written, and nothing kept.
     failed: Option<io::Error>,
@@ -94,11 +98,11 @@ impl Filling {
         let Self { cache, folder, failed } = self;
         let kept = match failed {
             Some(error) => Err(error),
-            None => put(&folder, &cache.join(hex)),
+            None => put(&folder, &cache.folder.join(hex)),
         };
-        match kept.and_then(|()| forget(&cache)) {
+        match kept.and_then(|()| cache.forget()) {
             Ok(()) => {}
-            Err(error) => warn(&cache, &error),
+            Err(error) => warn(&cache.folder, &error),
         }
     }
 }
@@ -118,29 +122,42 @@ fn put(folder: &TempDir, entry: &Path) -> io::Result<()> {
     put
 }
 
-/// Deletes all but the entries used last, and what killed processes left.
-fn forget(cache: &Path) -> io::Result<()> {
-    let now = SystemTime::now();
-    let mut entries = Vec::new();
-    for found in fs::read_dir(cache)? {
-        let found = found?;
-        let name = found.file_name();
-        let name = name.to_string_lossy();
-        // Another instance may take one away at any time.
-        let Ok(used) = used(&found.path()) else { continue };
-        if name.starts_with(FILLING) {
-            if now.duration_since(used).is_ok_and(|age| age > LEFT_BEHIND) {
-                let _ = fs::remove_dir_all(found.path());
+impl Cache {
+    /// Deletes all but the entries used last, and what killed processes left.
+    fn forget(&self) -> io::Result<()> {
+        let now = SystemTime::now();
+        let mut entries = Vec::new();
+        for found in fs::read_dir(&self.folder)? {
+            let found = found?;
+            let name = found.file_name();
+            let name = name.to_string_lossy();
+            // Another instance may take one away at any time.
+            let Ok(used) = used(&found.path()) else { continue };
+            if name.starts_with(FILLING) {
+                if now.duration_since(used).is_ok_and(|age| age > LEFT_BEHIND) {
+                    let _ = fs::remove_dir_all(found.path());
+                }
+            } else if name.len() == 64 {
+                entries.push((used, found.path()));
             }
-        } else if name.len() == 64 {
-            entries.push((used, found.path()));
         }
+        entries.sort_by(|a, b| b.cmp(a));
+        let mut bytes = 0;
+        for (index, (_, entry)) in entries.into_iter().enumerate() {
+            bytes += size(&entry);
+            let is_kept = index < KEPT && bytes <= self.bytes_max.saturating_mul(KEPT_LARGEST);
+            if !is_kept {
+                let _ = fs::remove_dir_all(entry);
+            }
+        }
+        Ok(())
     }
-    entries.sort_by(|a, b| b.cmp(a));
-    for (_, entry) in entries.into_iter().skip(KEPT) {
-        let _ = fs::remove_dir_all(entry);
-    }
-    Ok(())
+}
+
+/// Bytes of its files.
+fn size(entry: &Path) -> u64 {
+    let files = fs::read_dir(entry).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
 }
 
 /// When it was last used: the time of the manifest, or the folder's where there is none yet.
@@ -197,7 +214,7 @@ mod tests {
     #[test]
     fn an_entry_is_there_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::new(folder.path().join("made/when/needed"));
+        let cache = Cache::new(folder.path().join("made/when/needed"), 1 << 30);
         assert!(read(&cache).is_none());
         let mut filling = cache.begin().unwrap();
         filling.write(MANIFEST, b"{}");
@@ -211,7 +228,7 @@ mod tests {
     #[test]
     fn a_damaged_entry_is_none_and_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::new(folder.path().into());
+        let cache = Cache::new(folder.path().into(), 1 << 30);
         fill(&cache, &hex());
         let model = folder.path().join(hex()).join("model.txt");
         fs::write(&model, "cut short").unwrap();
@@ -224,7 +241,7 @@ mod tests {
     #[test]
     fn the_entries_used_last_stay() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::new(folder.path().into());
+        let cache = Cache::new(folder.path().into(), 1 << 30);
         fill(&cache, &hex());
         let long_ago = SystemTime::now() - Duration::from_secs(86_400);
         for number in 0..KEPT {
@@ -240,10 +257,23 @@ mod tests {
     }
 
     #[test]
+    fn what_stays_is_bounded_in_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = size(&source());
+        let cache = Cache::new(folder.path().into(), bundle);
+        for number in 0..5 {
+            fill(&cache, &format!("{number:064}"));
+        }
+        assert_eq!(names(folder.path()) as u64, KEPT_LARGEST);
+        // The one that was fetched last is the one that serves.
+        assert!(folder.path().join(format!("{:064}", 4)).exists());
+    }
+
+    #[test]
     fn where_nothing_can_be_written_nothing_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(Cache::new(file.join("below")).begin().is_none());
+        assert!(Cache::new(file.join("below"), 1 << 30).begin().is_none());
     }
 }

@@ -46,6 +46,10 @@ pub struct Store {
     settings: Settings,
     allowed: Allowed,
     cache: Option<Cache>,
+    #[cfg_attr(
+        not(feature = "network"),
+        expect(dead_code, reason = "only servers are waited for")
+    )]
     stop: Stop,
 }
 
@@ -56,7 +60,7 @@ impl Store {
     /// One of the allowed places is none.
     pub fn new(settings: Settings, stop: Stop) -> Result<Self, BundleError> {
         let allowed = Allowed::parse(&settings.allowed)?;
-        let cache = settings.cache.clone().map(Cache::new);
+        let cache = settings.cache.clone().map(|folder| Cache::new(folder, settings.bytes_max));
         Ok(Self { settings, allowed, cache, stop })
     }
 
