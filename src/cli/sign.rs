@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use console::Term;
+use ct_codecs::{Base64, Decoder};
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
 
 use super::failure::Failure;
@@ -65,12 +66,20 @@ impl Sign {
     fn secret_key(&self) -> Result<SecretKey, Failure> {
         let named = |error: String| Failure::data(format!("`{}`: {error}", self.key.display()));
         let text = fs::read_to_string(&self.key).map_err(|error| named(error.to_string()))?;
-        let sealed = |text: &str| SecretKeyBox::from_string(text);
-        if let Ok(key) = sealed(&text).and_then(SecretKeyBox::into_unencrypted_secret_key) {
+        let bytes = text.lines().nth(1).map(|line| Base64::decode_to_vec(line.trim(), None));
+        let key = match bytes {
+            Some(Ok(bytes)) => SecretKey::from_bytes(&bytes).ok(),
+            _ => None,
+        };
+        let key = key.ok_or_else(|| named("it is no secret key of minisign".into()))?;
+        // Not by `into_unencrypted_secret_key`: the tool leaves out the checksum of a key without a
+        // password, and the crate wants it.
+        if !key.is_encrypted() {
             return Ok(key);
         }
         let password = password("password of the key: ")?;
-        let key = sealed(&text).and_then(|key| key.into_secret_key(Some(password)));
+        let key = SecretKeyBox::from_string(&text)
+            .and_then(|sealed| sealed.into_secret_key(Some(password)));
         key.map_err(|error| named(error.to_string()))
     }
 

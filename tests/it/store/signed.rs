@@ -69,3 +69,32 @@ fn only_what_a_trusted_key_signed_is_taken() {
         .unwrap();
     assert_eq!(again.status.code(), Some(65), "{}", crate::program::stderr(&again));
 }
+
+/// Made by `minisign -G -W`, 0.11, which leaves out the checksum. It protects nothing.
+const TOOLS_KEY: [&str; 2] = [
+    "untrusted comment: minisign encrypted secret key\nRWQAAEIyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA40rLEYBHmRQEHxzCUzCQVxfcTUrFbq7Lol+O9TVb7hPCxlpq4AkLBNhQ6slbkoZ5HliF7BkH+ajdIyJnjZU34V7YsGPch+cgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
+    "RWTjSssRgEeZFNhQ6slbkoZ5HliF7BkH+ajdIyJnjZU34V7YsGPch+cg",
+];
+
+#[test]
+fn a_key_of_the_minisign_tool_signs() {
+    let (keys, bundle) = (tempfile::tempdir().unwrap(), copy());
+    let [secret, public] = TOOLS_KEY;
+    fs::write(keys.path().join("key"), secret).unwrap();
+    let sign = |key: &str| {
+        let mut command = crate::program::foretell();
+        command.args(["model", "sign", "--key"]).arg(keys.path().join(key)).arg(bundle.path());
+        command.output().unwrap()
+    };
+    let output = sign("key");
+    assert!(output.status.success(), "{}", crate::program::stderr(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), public);
+    let folder = bundle.path().to_str().unwrap();
+    let trusted_keys = vec![PublicKey::from_base64(public).unwrap()];
+    fetch(Settings { trusted_keys, ..settings(folder) }, folder, bundle.path()).unwrap();
+
+    fs::write(keys.path().join("other"), "comment\nRWTj\n").unwrap();
+    let output = sign("other");
+    let told = crate::program::stderr(&output);
+    assert!(output.status.code() == Some(65) && told.contains("no secret key"), "{told}");
+}
