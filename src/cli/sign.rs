@@ -15,8 +15,9 @@ use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
 
 use super::failure::Failure;
 use crate::app;
-use crate::model::bundle::{MANIFEST, SIGNATURE};
+use crate::model::bundle::{MANIFEST, SIGNATURE, sha256};
 use crate::model::gate::{self, Expected};
+use crate::model::version::Version;
 
 /// Holds the password of the secret key, where nobody can be asked.
 const PASSWORD: &str = "MINISIGN_PASSWORD";
@@ -46,13 +47,14 @@ impl Sign {
         let Some(bundle) = &self.bundle else { return Ok(()) };
         let admitted = gate::admit(bundle, Expected::default(), &app::gate_settings_for_tools())?;
         let secret = self.secret_key()?;
+        let Version { model, version, digest, .. } = &admitted.version;
         let manifest = fs::read(bundle.join(MANIFEST))?;
-        let (model, version) = (&admitted.version.model, &admitted.version.version);
-        // Signed, too, so that whoever looks at the file can believe it.
-        let comment = format!(
-            "timestamp:{}\tmodel:{model}\tversion:{version}",
-            jiff::Timestamp::now().as_second()
-        );
+        if format!("sha256:{}", sha256(&manifest)) != *digest {
+            return Err(Failure::data("the manifest changed while it was looked at"));
+        }
+        // Signed, too. No names: they may hold anything, and the comment is one line.
+        let now = jiff::Timestamp::now().as_second();
+        let comment = format!("timestamp:{now}\t{digest}");
         let public = PublicKey::from_secret_key(&secret).map_err(bad)?;
         let signed = minisign::sign(Some(&public), &secret, &*manifest, Some(&comment), None);
         let path = bundle.join(SIGNATURE);
