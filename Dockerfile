@@ -30,6 +30,8 @@ COPY --from=build /usr/local/bin/foretell /usr/local/bin/foretell
 COPY --from=onnxruntime /onnxruntime/libonnxruntime.so /usr/local/lib/libonnxruntime.so
 # A number, so that Kubernetes' runAsNonRoot can see that it is not root.
 USER 10001
+# Fetched bundles: the user has no home. Mount a volume there, and a new container needs no network.
+ENV FORETELL_MODEL_CACHE_DIR=/tmp/foretell
 EXPOSE 8080
 # SIGTERM drains: the batch in hand is committed and the group left.
 STOPSIGNAL SIGTERM

@@ -25,6 +25,7 @@ test: ## all tests, against a real Kafka too
 	@tests/setup.sh test
 	@tests/broker/broker.sh fetch
 	@tests/onnxruntime.sh fetch
+	@tests/moto.sh fetch
 	cargo test --locked
 
 bench: ## the benchmarks; end to end against a real Kafka

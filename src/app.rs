@@ -28,6 +28,8 @@ use crate::control::message::Message;
 use crate::encode::Encoder;
 use crate::features::decode::Limits;
 use crate::model::gate::{self, Admitted, Expected, Refusal, Settings, Times};
+use crate::model::signature::PublicKey;
+use crate::model::store::{self, Store, cache};
 use crate::model::version::Version;
 use crate::observe::status::{Identity, Status, WorkerStatus};
 use crate::outbox::Outbox;
@@ -43,6 +45,7 @@ pub struct App {
     options: Options,
     encoder: Encoder,
     settings: Settings,
+    store: Store,
     configured: Option<Arc<Version>>,
     serving: Serving,
     recent: Recent,
@@ -72,13 +75,14 @@ impl App {
             )),
             None => None,
         };
+        let stop = Stop::default();
+        let store = bundle_store(&config, stop.clone())?;
         let mut options = Options::new(&config);
         admin::preflight(&mut options)?;
         let workers = match config.run.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let stop = Stop::default();
         let recent = Recent::new(config.gate.replay_rows);
         let status = Status::new(identity(&config), workers, stop.clone());
         Ok(Self {
@@ -86,6 +90,7 @@ impl App {
             options,
             encoder,
             settings,
+            store,
             configured,
             serving: Serving::default(),
             recent,
@@ -205,13 +210,14 @@ impl App {
             probation: config.probation.clone(),
             kept_bytes_max: config.model.kept_bytes_max,
         };
+        let store = self.store.clone();
         let (serving, recent) = (self.serving.clone(), self.recent.clone());
         let status = self.status.clone();
         move || {
             let tail = Tail::open(&config.kafka, &config.topics.control)?;
             let told = Told { status: status.clone(), publisher: Publisher::new(&config.kafka)? };
             let tell = move |event: Event| told.tell(&config.topics.control, event);
-            let outcome = Loader::new(setup, tail, serving, recent, tell).run(&stop);
+            let outcome = Loader::new(setup, tail, store, serving, recent, tell).run(&stop);
             status.loader_ended();
             outcome
         }
@@ -342,6 +348,32 @@ pub fn configured_bundle(config: &Config, folder: &Path) -> Result<Admitted, Ref
     gate::admit(folder, expected, &gate_settings(config, &encoder), &mut Times::default())
 }
 
+/// Where announced bundles are read from.
+pub fn bundle_store(config: &Config, stop: Stop) -> Result<Store, Fatal> {
+    let model = &config.model;
+    let mut allowed = model.allowed_uris.clone();
+    if allowed.is_empty() {
+        // Its real path: `current` may be a link to `versions/7`, and the others stand beside that.
+        let folder = model.bundle.as_ref().and_then(|bundle| bundle.canonicalize().ok());
+        allowed.extend(folder.and_then(|folder| Some(folder.parent()?.display().to_string())));
+    }
+    let settings = store::Settings {
+        allowed,
+        cache: model.cache_dir.clone().or_else(|| Some(cache::home()?.join("bundles"))),
+        timeout: Duration::from_millis(model.fetch_timeout_ms),
+        jitter: Duration::from_millis(model.fetch_jitter_ms),
+        bytes_max: model.bytes_max,
+        trusted_keys: trusted_keys(config),
+    };
+    Store::new(settings, stop)
+        .map_err(|error| Fatal::Configuration(format!("`model.allowed_uris`: {error}")))
+}
+
+/// Who may sign bundles. None: nobody needs to.
+pub fn trusted_keys(config: &Config) -> Vec<PublicKey> {
+    config.model.trusted_keys.iter().map(|trusted| trusted.key().clone()).collect()
+}
+
 fn gate_settings(config: &Config, encoder: &Encoder) -> Settings {
     Settings {
         captures: encoder.captures().to_vec(),
@@ -350,6 +382,7 @@ fn gate_settings(config: &Config, encoder: &Encoder) -> Settings {
             json_depth_max: config.batch.json_depth_max,
         },
         bytes_max: config.model.bytes_max,
+        trusted_keys: trusted_keys(config),
         tile_rows: config.batch.tile_rows,
     }
 }

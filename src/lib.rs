@@ -8,7 +8,7 @@
 //! settles. No channel, no task and no lock on this path (one lock a batch for ONNX, `model/onnx/sessions.rs`).
 //!
 //! A control message's way: [`control::loader`] reads the log → [`control::message`] →
-//! [`control::registry`] folds → [`model::bundle`] fetches → [`model::gate`] judges → [`serving`]
+//! [`control::registry`] folds → [`model::store`] fetches → [`model::gate`] judges → [`serving`]
 //! swaps; the worker sees it at its next batch.
 //!
 //! Threads: one a worker, one for the loader, and the main thread with a small tokio runtime for

@@ -12,7 +12,8 @@ use crate::app;
 use crate::bus::publish::Publisher;
 use crate::config::Config;
 use crate::control::message::{Criteria, Message, Rollout};
-use crate::model::gate::{self, Expected, Times};
+use crate::model::gate::{self, Expected, Settings, Times};
+use crate::stop::Stop;
 
 /// Tell all instances that a version is ready
 #[derive(Debug, Args)]
@@ -163,14 +164,20 @@ pub(super) fn complete(
     let admitted = gate::admit(
         bundle,
         Expected { model: Some(&config.model.name), ..Expected::default() },
-        &app::gate_settings_for_tools(),
+        // With the defaults, but signed as the instances want it.
+        &Settings { trusted_keys: app::trusted_keys(config), ..app::gate_settings_for_tools() },
         &mut Times::default(),
     )?;
     let here = bundle.canonicalize()?;
+    let uri = uri.unwrap_or_else(|| here.display().to_string());
+    // Only a word: the instances' own configuration may allow more.
+    if let Err(error) = app::bundle_store(config, Stop::default())?.permit(&uri) {
+        eprintln!("warning: instances with this configuration will refuse it: {error}");
+    }
     Ok(Message::RetrainComplete {
         model: admitted.version.model,
         version: admitted.version.version,
-        uri: uri.unwrap_or_else(|| here.display().to_string()),
+        uri,
         digest: admitted.version.digest,
         rollout,
         promote_when,

@@ -5,6 +5,7 @@ use super::failure::Failure;
 use crate::app;
 use crate::bus::admin;
 use crate::bus::options::Options;
+use crate::stop::Stop;
 
 pub fn run(configured: &Configured) -> Result<(), Failure> {
     let config = configured.load()?;
@@ -23,6 +24,7 @@ pub fn run(configured: &Configured) -> Result<(), Failure> {
         }
         None => eprintln!("bundle: none configured; the first announced version will serve"),
     }
+    app::bundle_store(&config, Stop::default())?;
     admin::preflight(&mut Options::new(&config))?;
     eprintln!("brokers and topics: good");
     Ok(())

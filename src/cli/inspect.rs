@@ -10,7 +10,7 @@ use super::anatomy::Anatomy;
 use super::failure::Failure;
 use crate::app;
 use crate::features::contract::{Feature, Kind};
-use crate::model::bundle::Bundle;
+use crate::model::bundle::{Bundle, Terms};
 use crate::model::gate::{self, Expected, Times};
 use crate::model::manifest::Manifest;
 
@@ -28,8 +28,9 @@ pub struct Inspect {
 impl Inspect {
     pub fn run(&self) -> Result<(), Failure> {
         let settings = app::gate_settings_for_tools();
-        let bundle = Bundle::read(&self.bundle, None, settings.bytes_max)
-            .map_err(|error| Failure::data(error.to_string()))?;
+        let terms = Terms { digest: None, bytes_max: settings.bytes_max, trusted_keys: &[] };
+        let bundle =
+            Bundle::read(&self.bundle, terms).map_err(|error| Failure::data(error.to_string()))?;
         let mut times = Times::default();
         let judged = gate::admit(&self.bundle, Expected::default(), &settings, &mut times);
         if self.json {

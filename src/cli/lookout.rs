@@ -7,7 +7,7 @@ use super::history::History;
 use crate::bus::Fatal;
 use crate::bus::tail::{Record, Step, Tail};
 use crate::config::Config;
-use crate::model::bundle::Bundle;
+use crate::model::bundle::{Bundle, Terms};
 use crate::observe::fleet::Fleet;
 
 /// How long one look at a topic waits.
@@ -67,7 +67,9 @@ pub fn control_log(config: &Config, configured: Option<&str>) -> Result<(Tail, H
 /// The version of the bundle that the configuration names, where it can be read.
 pub fn configured(config: &Config) -> Option<String> {
     let folder = config.model.bundle.as_ref()?;
-    match Bundle::read(folder, None, config.model.bytes_max) {
+    let bytes_max = config.model.bytes_max;
+    let terms = Terms { digest: None, bytes_max, trusted_keys: &[] };
+    match Bundle::read(folder, terms) {
         Ok(bundle) => Some(bundle.manifest.version),
         Err(error) => {
             eprintln!("which version `model.bundle` is, is not known here: {error}");

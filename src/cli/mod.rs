@@ -17,6 +17,7 @@ mod lookout;
 mod pack;
 mod run;
 mod score;
+mod sign;
 mod status;
 mod wait;
 
@@ -50,7 +51,7 @@ enum Verb {
     Status(status::Status),
     /// Score JSON lines from stdin with a bundle, without Kafka
     Score(score::Score),
-    /// Pack, inspect and announce models, and list what was said about them
+    /// Pack, inspect, sign and announce models, and list what was said about them
     #[command(subcommand)]
     Model(Model),
     /// Print completions for a shell
@@ -66,6 +67,8 @@ enum Model {
     Pack(pack::Pack),
     /// Show what a bundle holds, and whether it passes the gate
     Inspect(inspect::Inspect),
+    /// Vouch for a bundle, with a key of the `minisign` tool
+    Sign(sign::Sign),
     /// Tell all instances that a version is ready
     Announce(announce::Announce),
     /// Let an announced version serve
@@ -141,6 +144,7 @@ impl Verb {
             Self::Score(score) => score.run(),
             Self::Model(Model::Pack(pack)) => pack.run(),
             Self::Model(Model::Inspect(inspect)) => inspect.run(),
+            Self::Model(Model::Sign(sign)) => sign.run(),
             Self::Model(Model::Announce(announce)) => announce.run(),
             Self::Model(Model::Promote(promote)) => promote.run(),
             Self::Model(Model::Rollback(rollback)) => rollback.run(),

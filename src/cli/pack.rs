@@ -128,7 +128,8 @@ impl Pack {
         let Given { format, bytes, facts } = given;
         let contract = self.contract(facts)?;
         let rows = read(golden)?;
-        bundle::golden_rows(golden, &rows).map_err(|error| Failure::data(error.to_string()))?;
+        bundle::golden_rows(&golden.display().to_string(), &rows)
+            .map_err(|error| Failure::data(error.to_string()))?;
         let iterations = self.iterations(facts)?;
         fs::create_dir_all(folder)?;
         let name = format.file_name(bytes);

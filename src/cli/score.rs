@@ -53,6 +53,7 @@ impl Score {
                 json_depth_max: batch.json_depth_max,
             },
             bytes_max: config::Model::default().bytes_max,
+            trusted_keys: Vec::new(),
             tile_rows: batch.tile_rows,
         };
         let admitted =

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::properties::Properties;
-use super::values::{Listen, Pointer};
+use super::values::{Listen, Pointer, TrustedKey};
 
 /// How the brokers are reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -244,6 +244,11 @@ pub struct Model {
     /// Folder of the bundle that serves until a version is announced. By default none does.
     #[schemars(length(min = 1))]
     pub bundle: Option<PathBuf>,
+    /// Announced bundles are read from these places and what is below them: folders and URIs. By
+    /// default the folder that the configured bundle's folder stands in; without either, none is.
+    pub allowed_uris: Vec<String>,
+    /// minisign's public keys. If there are any, a bundle that none of them signed is refused.
+    pub trusted_keys: Vec<TrustedKey>,
     /// A larger bundle is refused, in bytes.
     #[schemars(range(min = 1))]
     pub bytes_max: u64,
@@ -251,6 +256,17 @@ pub struct Model {
     /// model files together are not longer, in bytes. What serves or waits is kept in any case.
     #[schemars(range(min = 0))]
     pub kept_bytes_max: u64,
+    /// Folder where fetched bundles are kept, so that a restart needs no network. By default
+    /// `foretell/bundles` in the user's cache.
+    #[schemars(length(min = 1))]
+    pub cache_dir: Option<PathBuf>,
+    /// How long fetching a bundle may take in all, in milliseconds.
+    #[schemars(range(min = 100, max = 3_600_000))]
+    pub fetch_timeout_ms: u64,
+    /// A fetch from a server begins at random within so long, in milliseconds: all instances hear of
+    /// a bundle at once.
+    #[schemars(range(min = 0, max = 600_000))]
+    pub fetch_jitter_ms: u64,
 }
 
 impl Default for Model {
@@ -258,8 +274,13 @@ impl Default for Model {
         Self {
             name: String::new(),
             bundle: None,
+            allowed_uris: Vec::new(),
+            trusted_keys: Vec::new(),
             bytes_max: 268_435_456,
             kept_bytes_max: 536_870_912,
+            cache_dir: None,
+            fetch_timeout_ms: 120_000,
+            fetch_jitter_ms: 2_000,
         }
     }
 }

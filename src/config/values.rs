@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use minisign_verify::PublicKey;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,50 @@ impl JsonSchema for Pointer {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "format": "json-pointer" })
+    }
+}
+
+/// A public key of minisign: the base64 line of its file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TrustedKey {
+    text: String,
+    key: PublicKey,
+}
+
+impl TrustedKey {
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+}
+
+impl TryFrom<String> for TrustedKey {
+    type Error = String;
+
+    /// Fails on text that is no such key, a secret one above all: it is not shown.
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match PublicKey::from_base64(&text) {
+            Ok(key) => Ok(Self { text, key }),
+            Err(_) => Err("this is no public key of minisign: it is the line of 56 characters in \
+                           its file, which begins with `RW`"
+                .into()),
+        }
+    }
+}
+
+impl From<TrustedKey> for String {
+    fn from(key: TrustedKey) -> Self {
+        key.text
+    }
+}
+
+impl JsonSchema for TrustedKey {
+    fn schema_name() -> Cow<'static, str> {
+        "TrustedKey".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "minLength": 56, "maxLength": 56 })
     }
 }
 

@@ -5,7 +5,6 @@
 //! or waits then, and follows. What the log brings at once is folded before anything is loaded: of a
 //! storm of announcements only what stands at its end is fetched.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,8 +16,8 @@ use crate::bus::Fatal;
 use crate::bus::tail::{Record, Step, Tail};
 use crate::compare::Comparison;
 use crate::config::{Gate, Probation};
-use crate::model::bundle;
 use crate::model::gate::{self, Check, Expected, Refusal, Settings, Times};
+use crate::model::store::Store;
 use crate::model::traffic::{Bounds, Replay};
 use crate::model::version::Version;
 use crate::recent::Recent;
@@ -75,6 +74,7 @@ pub struct Loader<F> {
     setup: Setup,
     tail: Tail,
     registry: Registry,
+    store: Store,
     serving: Serving,
     recent: Recent,
     /// Oldest use first.
@@ -86,13 +86,21 @@ pub struct Loader<F> {
 }
 
 impl<F: FnMut(Event)> Loader<F> {
-    pub fn new(setup: Setup, tail: Tail, serving: Serving, recent: Recent, tell: F) -> Self {
+    pub fn new(
+        setup: Setup,
+        tail: Tail,
+        store: Store,
+        serving: Serving,
+        recent: Recent,
+        tell: F,
+    ) -> Self {
         let configured = setup.configured.clone();
         let name = configured.as_ref().map(|version| version.version.as_str());
         Self {
             registry: Registry::new(&setup.model, name),
             setup,
             tail,
+            store,
             serving,
             recent,
             loaded: configured.into_iter().collect(),
@@ -293,14 +301,14 @@ impl<F: FnMut(Event)> Loader<F> {
         times: &mut Times,
         comparison: &mut Option<Box<Comparison>>,
     ) -> Result<Arc<Version>, Refusal> {
-        let Some((folder, digest)) = &target.bundle else {
+        let Some((uri, digest)) = &target.bundle else {
             return Err(Refusal::new(Check::Fetch, "the configured bundle is no longer in memory"));
         };
-        let folder = folder.clone().map_err(|why| Refusal::new(Check::Fetch, why))?;
+        let bundle = times.of(Check::Fetch, || Ok(self.store.fetch(uri, digest)?))?;
         let Setup { model, settings, gate, .. } = &self.setup;
         let expected =
             Expected { model: Some(model), version: Some(&target.version), digest: Some(digest) };
-        let version = gate::admit(&folder, expected, settings, times)?.version;
+        let version = gate::judge(bundle, expected, settings, times)?.version;
         let events = self.recent.events();
         if let Some(served) = self.serving.load().filter(|_| !events.is_empty()) {
             times.of(Check::Traffic, || {
@@ -356,8 +364,8 @@ struct Target {
     version: String,
     control_offset: Option<i64>,
     is_return: bool,
-    /// Folder and digest; `None`: the configured bundle.
-    bundle: Option<(Result<PathBuf, String>, String)>,
+    /// URI and digest; `None`: the configured bundle.
+    bundle: Option<(String, String)>,
 }
 
 impl Target {
@@ -373,12 +381,10 @@ impl Target {
         Self { version: version.into(), control_offset, is_return: false, bundle }
     }
 
-    fn bundle(source: &Source) -> Option<(Result<PathBuf, String>, String)> {
+    fn bundle(source: &Source) -> Option<(String, String)> {
         match source {
             Source::Configured => None,
-            Source::Announced { uri, digest } => {
-                Some((bundle::folder(uri).map_err(|error| error.to_string()), digest.clone()))
-            }
+            Source::Announced { uri, digest } => Some((uri.clone(), digest.clone())),
         }
     }
 

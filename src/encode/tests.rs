@@ -26,6 +26,7 @@ fn send(event: &[u8], header: (&str, usize), forward: &[String]) -> Sent {
         captures: Vec::new(),
         limits: Limits { event_bytes_max: 1 << 20, json_depth_max: 64 },
         bytes_max: 1 << 30,
+        trusted_keys: Vec::new(),
         tile_rows: 8,
     };
     let version = gate::admit(&bundle, Expected::default(), &settings, &mut Times::default())

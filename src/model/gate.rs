@@ -1,6 +1,6 @@
 //! The gate: what a version passes before it serves, in this order.
 //!
-//! fetch · digest · manifest · import · contract · golden rows · warm-up
+//! fetch · signature · digest · manifest · import · contract · golden rows · warm-up
 //!
 //! and, on an instance, the recent events of its own traffic (`traffic.rs`).
 //!
@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bundle::{Bundle, BundleError};
+use super::bundle::{Bundle, BundleError, Terms};
 use super::import::import;
 use super::manifest::{GoldenRow, Manifest, TaskKind};
+use super::signature::PublicKey;
 use super::version::Version;
 use super::{Model, largest};
 use crate::features::contract::{Feature, Kind};
@@ -28,8 +29,10 @@ pub struct Settings {
     /// JSON pointers that the encoder wants captured.
     pub captures: Vec<String>,
     pub limits: Limits,
-    /// No file larger than this is taken into memory.
+    /// No larger bundle is taken into memory.
     pub bytes_max: u64,
+    /// One of these must have signed the bundle. None: nobody needs to.
+    pub trusted_keys: Vec<PublicKey>,
     /// Rows of a worker's tile: the warm-up scores one.
     pub tile_rows: usize,
 }
@@ -48,8 +51,10 @@ pub struct Expected<'a> {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
-    /// The bundle could not be read.
+    /// The bundle could not be read, or may not be.
     Fetch,
+    /// Nobody who is trusted signed it.
+    Signature,
     /// It is not the bundle that was announced, or a file is not the one its manifest names.
     Digest,
     /// The manifest is no manifest, or of another model or version.
@@ -66,8 +71,9 @@ pub enum Check {
 
 impl Check {
     /// In the order they are made.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Fetch,
+        Self::Signature,
         Self::Digest,
         Self::Manifest,
         Self::Import,
@@ -79,6 +85,7 @@ impl Check {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fetch => "fetch",
+            Self::Signature => "signature",
             Self::Digest => "digest",
             Self::Manifest => "manifest",
             Self::Import => "import",
@@ -102,6 +109,26 @@ pub struct Refusal {
 impl Refusal {
     pub fn new(check: Check, message: impl ToString) -> Self {
         Self { check, message: message.to_string(), is_transient: false }
+    }
+}
+
+impl From<BundleError> for Refusal {
+    fn from(error: BundleError) -> Self {
+        let check = match error {
+            BundleError::Uri { .. }
+            | BundleError::NotAllowed { .. }
+            | BundleError::Absent { .. }
+            | BundleError::Read { .. }
+            | BundleError::TooLarge { .. } => Check::Fetch,
+            BundleError::Signature { .. } => Check::Signature,
+            BundleError::NoDigest { .. }
+            | BundleError::Announced { .. }
+            | BundleError::Longer { .. }
+            | BundleError::Digest { .. } => Check::Digest,
+            BundleError::Manifest { .. } => Check::Manifest,
+            BundleError::Golden { .. } => Check::Golden,
+        };
+        Self { is_transient: error.is_transient(), ..Self::new(check, error) }
     }
 }
 
@@ -150,10 +177,21 @@ pub fn admit(
     times: &mut Times,
 ) -> Result<Admitted, Refusal> {
     let bundle = times.of(Check::Fetch, || {
-        let bundle = Bundle::read(folder, expected.digest, settings.bytes_max).map_err(unread)?;
-        is_expected(&bundle.manifest, expected)?;
-        Ok(bundle)
+        let Settings { bytes_max, trusted_keys, .. } = settings;
+        let terms = Terms { digest: expected.digest, bytes_max: *bytes_max, trusted_keys };
+        Ok(Bundle::read(folder, terms)?)
     })?;
+    judge(bundle, expected, settings, times)
+}
+
+/// Lets a bundle through that was read, or says which check it failed.
+pub fn judge(
+    bundle: Bundle,
+    expected: Expected<'_>,
+    settings: &Settings,
+    times: &mut Times,
+) -> Result<Admitted, Refusal> {
+    is_expected(&bundle.manifest, expected)?;
     let version = assemble(&bundle, settings, times)?;
     let tolerance = bundle.manifest.golden.tolerance;
     let golden_difference = times.of(Check::Golden, || {
@@ -167,21 +205,6 @@ pub fn admit(
         golden_rows: bundle.golden.len(),
         manifest: bundle.manifest,
     })
-}
-
-fn unread(error: BundleError) -> Refusal {
-    let check = match error {
-        BundleError::Uri { .. } | BundleError::Read { .. } | BundleError::TooLarge { .. } => {
-            Check::Fetch
-        }
-        BundleError::Announced { .. } | BundleError::Longer { .. } | BundleError::Digest { .. } => {
-            Check::Digest
-        }
-        BundleError::Manifest { .. } => Check::Manifest,
-        BundleError::Golden { .. } => Check::Golden,
-    };
-    let is_transient = matches!(error, BundleError::Read { .. });
-    Refusal { is_transient, ..Refusal::new(check, error) }
 }
 
 fn is_expected(manifest: &Manifest, expected: Expected<'_>) -> Result<(), Refusal> {

@@ -10,6 +10,8 @@ pub mod link;
 pub mod manifest;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+pub mod signature;
+pub mod store;
 pub mod traffic;
 pub mod version;
 

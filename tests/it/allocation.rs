@@ -53,6 +53,7 @@ fn collecting_scoring_and_encoding_allocate_nothing_per_event() {
         captures: encoder.captures().to_vec(),
         limits: Limits { event_bytes_max: 1 << 20, json_depth_max: 64 },
         bytes_max: 1 << 30,
+        trusted_keys: Vec::new(),
         tile_rows: 1024,
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flights");

@@ -10,4 +10,5 @@ mod onnx;
 mod program;
 mod schemas;
 mod simulation;
+mod store;
 mod tidy;

@@ -9,6 +9,7 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 
 use crate::model::import::ImportError;
+use crate::model::store::cache;
 
 /// The version that the set-up step and the image bring, and what is tested with.
 const TESTED: &str = "1.32.0";
@@ -68,11 +69,8 @@ fn candidates() -> Vec<PathBuf> {
     let beside = program.as_deref().and_then(|path| path.parent()?.parent());
     let beside = beside.map(|prefix| prefix.join("lib/libonnxruntime.so"));
     // Where `tests/onnxruntime.sh fetch` puts it.
-    let cache = set("FORETELL_CACHE").map(PathBuf::from).or_else(|| {
-        let home = || set("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        Some(set("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?.join("foretell"))
-    });
-    let cache = cache.map(|cache| cache.join(format!("onnxruntime-{TESTED}/libonnxruntime.so")));
+    let cache =
+        cache::home().map(|cache| cache.join(format!("onnxruntime-{TESTED}/libonnxruntime.so")));
     // The name alone: the loader's search path.
     let system = Some(PathBuf::from("libonnxruntime.so"));
     let is_there = |path: &PathBuf| path.components().count() == 1 || path.exists();

@@ -133,7 +133,9 @@ impl Deployment {
 
 /// One worker an instance, the shortest session that a broker takes, and logs for a program.
 fn defaults(name: &str, bootstrap_servers: &str, topics: &Topics) -> BTreeMap<&'static str, Value> {
-    let bundle = model::bundle(1).display().to_string();
+    let bundle = model::bundle(1);
+    let siblings = bundle.parent().expect("a bundle stands in a folder").display().to_string();
+    let bundle = bundle.display().to_string();
     BTreeMap::from([
         ("kafka.bootstrap_servers", bootstrap_servers.into()),
         ("kafka.connect_timeout_ms", 60_000.into()),
@@ -149,6 +151,8 @@ fn defaults(name: &str, bootstrap_servers: &str, topics: &Topics) -> BTreeMap<&'
         ("delivery.transaction_timeout_ms", 5000.into()),
         ("model.name", model::NAME.into()),
         ("model.bundle", bundle.into()),
+        // Said, for the tests that configure no bundle.
+        ("model.allowed_uris", vec![siblings].into()),
         ("output.id", "/id".into()),
         ("run.workers", 1.into()),
         ("http.listen", "off".into()),

@@ -30,6 +30,8 @@ mod outage;
 mod passing_on;
 mod positions;
 mod rebalance;
+#[cfg(feature = "http")]
+mod remote;
 mod shutdown;
 mod startup;
 mod swap;
