@@ -255,7 +255,8 @@ fn a_bundle_that_comes_late_or_changes_under_its_name_is_taken_as_announced_or_n
     let _instance = deployment.start();
     probe.await_answers(SOON, 100);
     let (second, third) = (model::bundle(2), model::bundle(3));
-    let place = scratch::folder("late-bundle").join("current");
+    // Beside the configured bundle, where announced ones may be.
+    let place = scratch::folder("bundles").join("late-bundle");
     let digest = model::digest(&second);
     topics::control(&deployment, &model::retrain_complete(2, &place, &digest));
     await_refusal(&deployment, 2, Check::Fetch, "late-bundle");
