@@ -340,7 +340,8 @@ pub fn configured_bundle(config: &Config, folder: &Path) -> Result<Admitted, Ref
     gate::admit(folder, expected, &gate_settings(config, &encoder), &mut Times::default())
 }
 
-fn gate_settings(config: &Config, encoder: &Encoder) -> Settings {
+/// The gate as the configuration has it, for versions that `encoder` encodes for.
+pub fn gate_settings(config: &Config, encoder: &Encoder) -> Settings {
     Settings {
         captures: encoder.captures().to_vec(),
         limits: Limits {

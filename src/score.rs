@@ -187,6 +187,20 @@ impl<'a> Scores<'a> {
         self.fates.is_empty()
     }
 
+    /// The rows of the events that could be decoded × features, in the contract's order; NaN is
+    /// missing.
+    pub fn features(&self) -> ArrayView2<'a, f64> {
+        self.matrix
+    }
+
+    /// The row of [`Self::features`] that an event has, if it could be decoded.
+    pub fn row(&self, event: usize) -> Option<usize> {
+        match self.fates[event] {
+            Fate::Scored(row) | Fate::NonFinite(row, _) => Some(row),
+            Fate::Rejected(_) => None,
+        }
+    }
+
     /// The model's outputs for an event, or why there are none.
     pub fn outputs(&self, event: usize) -> Result<&[f64], &'a Reject> {
         match &self.fates[event] {
