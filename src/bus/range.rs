@@ -135,7 +135,8 @@ mod tests {
     fn what_is_empty_is_not_asked_for() {
         let spans = BTreeMap::from([(0, Span::new(5, 7)), (1, Span::new(3, 3))]);
         let list = beginnings("events", &spans).unwrap();
-        let asked: Vec<_> = list.elements().iter().map(|it| (it.partition(), it.offset())).collect();
+        let asked: Vec<_> =
+            list.elements().iter().map(|it| (it.partition(), it.offset())).collect();
         assert_eq!(asked, [(0, Offset::Offset(5))]);
     }
 }

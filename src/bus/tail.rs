@@ -17,7 +17,7 @@ use super::producer::is_authorization;
 use super::range::{self, Edge, Span};
 use super::{Fatal, native, options};
 use crate::config::Kafka;
-use crate::record::{self, Header};
+use crate::record::{self, Header, NextOffset};
 
 /// How long to wait before a topic that is not there is looked for again.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -139,7 +139,7 @@ impl Tail {
     pub fn visit<R>(
         &mut self,
         timeout: Duration,
-        take: impl FnOnce(record::Record<'_>, &mut dyn Iterator<Item = Header<'_>>) -> R,
+        take: impl for<'m> FnOnce(record::Record<'m>, &mut dyn Iterator<Item = Header<'m>>) -> R,
     ) -> Result<Step<R>, Fatal> {
         if self.spans.is_some() && self.before_end.is_empty() {
             return Ok(Step::End);
@@ -156,7 +156,7 @@ impl Tail {
                 };
                 if let Some(span) = span(&mut self.spans, record.partition) {
                     let is_behind = record.offset >= span.stop;
-                    span.next = (record.offset + 1).min(span.stop);
+                    span.next = NextOffset::after(record.offset).get().min(span.stop);
                     if span.is_read() && self.before_end.remove(&record.partition) {
                         pause(&self.client, &self.topic, record.partition);
                     }

@@ -11,6 +11,7 @@ mod init;
 mod inspect;
 mod logging;
 mod pack;
+mod replay;
 mod run;
 mod score;
 
@@ -42,6 +43,8 @@ enum Verb {
     Init(init::Init),
     /// Score JSON lines from stdin with a bundle, without Kafka
     Score(score::Score),
+    /// Score past events with any version, and see how it differs from what was predicted then
+    Replay(Box<replay::Replay>),
     /// Pack, inspect and announce models
     #[command(subcommand)]
     Model(Model),
@@ -128,6 +131,7 @@ impl Verb {
             Self::Check(configured) => check::run(&configured),
             Self::Init(init) => init.run(),
             Self::Score(score) => score.run(),
+            Self::Replay(replay) => replay.run(),
             Self::Model(Model::Pack(pack)) => pack.run(),
             Self::Model(Model::Inspect(inspect)) => inspect.run(),
             Self::Model(Model::Announce(announce)) => announce.run(),

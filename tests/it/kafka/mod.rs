@@ -28,6 +28,7 @@ mod outage;
 mod passing_on;
 mod positions;
 mod rebalance;
+mod replay;
 mod shutdown;
 mod startup;
 mod swap;
