@@ -363,6 +363,7 @@ mod tests {
     #[test]
     fn nothing_compared_has_no_slices() {
         let mut none = Slices::new(&contract());
-        assert_eq!((none.most(10), none.overall().mean()), (vec![], 0.0));
+        assert_eq!(none.most(10), vec![]);
+        assert_eq!(none.overall().mean(), 0.0);
     }
 }
