@@ -1,5 +1,5 @@
-//! Scoring: events in, one fate each out. The only scorer there is: `run`, `score`, the golden rows
-//! of the gate and later HTTP and replay all call it.
+//! Scoring: events in, one fate each out. The only scorer there is: `run`, `score`, `replay`, the
+//! golden rows of the gate and later HTTP all call it.
 //!
 //! It is a function: no IO, no clock, no threads. Its state is memory to be used again, so that in
 //! steady state nothing is allocated.

@@ -1,8 +1,9 @@
 //! Reads a range to its end, with a bar that shows how far it is.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::bus::Fatal;
 use crate::bus::range::{Edge, Span};
@@ -62,10 +63,14 @@ pub fn to_end(
 /// Shown on a terminal only.
 fn bar(offsets: u64, what: &str) -> ProgressBar {
     let bar = ProgressBar::new(offsets).with_message(what.to_owned());
-    let template = "{msg} {bar:30} {human_pos} of {human_len} · {per_sec} · {eta} left";
-    bar.set_style(
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+    let template = "{msg} {bar:30} {human_pos} of {human_len} · {rate}/s · {eta} left";
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // A screen that cannot be written on shows no bar either.
+        let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
+    };
+    bar.set_style(style.with_key("rate", rate));
     bar
 }
 

@@ -127,12 +127,11 @@ impl Report<'_> {
             let more = format!("records of `{topic}` are no predictions");
             row("unreadable", count(recorded.unreadable), more);
         }
-        let quantile = |quantile| figure(comparison.difference(quantile));
-        let what = "of outputs, relative above 1";
-        row("difference p50", quantile(0.5), what.into());
-        row("p90", quantile(0.9), String::new());
-        row("p99", quantile(0.99), String::new());
-        row("max", quantile(1.0), String::new());
+        let [p50, p90, p99, max] =
+            [0.5, 0.9, 0.99, 1.0].map(|quantile| figure(comparison.difference(quantile)));
+        let more =
+            format!("median of the outputs'; p90 {p90}, p99 {p99}, max {max}; relative above 1");
+        row("difference", p50, more);
     }
 
     fn slices_text(&mut self) -> String {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use foretell::bus::publish::Publisher;
 use serde_json::{Value, json};
 
 use super::deployment::Deployment;
@@ -156,14 +157,19 @@ fn a_range_is_read_to_its_end_and_no_further_while_the_topic_goes_on() {
 fn a_replay_goes_to_a_topic_of_its_own_and_can_be_compared_with() {
     let deployment = Deployment::new("what-if", 3);
     let flights = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flights/bundles");
+    let publisher = Publisher::new(&deployment.kafka).expect("a publisher can be made");
     for version in ["1", "2"] {
         let golden = fs::read_to_string(flights.join(version).join("golden.jsonl"));
         for (number, line) in golden.expect("the example has golden rows").lines().enumerate() {
             let row: Value = serde_json::from_str(line).expect("a golden row is JSON");
             let event = row["event"].to_string();
-            topics::publish(&deployment, &deployment.topics.events, &number.to_string(), &event);
+            let key = number.to_string();
+            publisher
+                .send(&deployment.topics.events, Some(key.as_bytes()), event.as_bytes())
+                .expect("it is short");
         }
     }
+    publisher.flush(SOON).expect("the broker takes the events");
     for taken in [&deployment.topics.predictions, &deployment.topics.events] {
         let refused = run(&deployment, &flights.join("1"), &["--to-topic", taken]);
         assert_eq!(refused.status.code(), Some(64), "expected `{taken}` to be refused");
