@@ -84,13 +84,13 @@ impl Replay {
         let mut events = Tail::open_range(&config.kafka, &config.topics.events, &from, &to)?;
         let spans: Vec<_> = events.spans().collect();
         tell(&config.topics.events, &from, &spans, &version);
+        let sink = self.sink(&config)?;
         let recorded = match against {
             Some(topic) => Some((topic, recall(&config, topic, (&from, &to), &spans, &version)?)),
             None => None,
         };
         let recorded = recorded.as_ref().map(|(topic, recorded)| (*topic, recorded));
-        let pass =
-            Pass::new(&config, &version, &encoder, recorded.map(|it| it.1), self.sink(&config)?);
+        let pass = Pass::new(&config, &version, &encoder, recorded.map(|it| it.1), sink);
         let mut totals = pass.run(&mut events)?;
         self.print(Report {
             version: &version,
@@ -152,11 +152,13 @@ fn are_there(config: &Config, against: Option<&str>, to: Option<&str>) -> Result
 /// Says what will be replayed, and what of it is gone.
 fn tell(topic: &str, from: &Edge, spans: &[(i32, Span)], version: &Version) {
     let offsets: i64 = spans.iter().map(|(_, span)| span.stop - span.first).sum();
+    let partitions = match spans.len() {
+        1 => "1 partition".to_owned(),
+        many => format!("{many} partitions"),
+    };
+    let Version { model, version, .. } = version;
     eprintln!(
-        "replaying {offsets} offsets of `{topic}` on {} partitions with {} version {}",
-        spans.len(),
-        version.model,
-        version.version
+        "replaying {offsets} offsets of `{topic}` on {partitions} with {model} version {version}"
     );
     for (partition, span) in spans {
         let wanted = match from {

@@ -117,7 +117,8 @@ impl Report<'_> {
             format!("by version {by}")
         };
         row("compared", count(comparison.rows), format!("with `{topic}`, {by}"));
-        if is_classifier(&self.version.task) {
+        let is_any = comparison.rows > 0;
+        if is_any && is_classifier(&self.version.task) {
             let share = percent(comparison.flip_share());
             row("another class", count(comparison.flips), format!("{share} of those compared"));
         }
@@ -126,6 +127,9 @@ impl Report<'_> {
         if recorded.unreadable > 0 {
             let more = format!("records of `{topic}` are no predictions");
             row("unreadable", count(recorded.unreadable), more);
+        }
+        if !is_any {
+            return;
         }
         let [p50, p90, p99, max] =
             [0.5, 0.9, 0.99, 1.0].map(|quantile| figure(comparison.difference(quantile)));

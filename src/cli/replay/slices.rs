@@ -313,7 +313,7 @@ mod tests {
         let event = |number: u32| {
             let (delay, carrier) = (f64::from(number), f64::from(number % 2));
             let has_carrier = number % 10 != 5;
-            let weight = u8::from(!has_carrier || (number >= 900 && number % 2 == 0));
+            let weight = u8::from(!has_carrier || (number >= 900 && number.is_multiple_of(2)));
             (delay, if has_carrier { carrier } else { f64::NAN }, f64::from(weight))
         };
         let events: Vec<_> = (0..1000).map(event).collect();
@@ -353,7 +353,11 @@ mod tests {
         let event = |number: u32| {
             let is_few = number < 40;
             let delay = if is_few { 5000.0 } else { f64::from(number * 7919 % 7) };
-            (delay, f64::from(number % 2), f64::from(u8::from(is_few || number * 7919 % 10 == 0)))
+            (
+                delay,
+                f64::from(number % 2),
+                f64::from(u8::from(is_few || (number * 7919).is_multiple_of(10))),
+            )
         };
         let events: Vec<_> = (0..5000).map(event).collect();
         let told = told(&mut slices(&events, 1000));
