@@ -41,8 +41,8 @@ pub struct Replay {
     /// Folder of the bundle that scores
     #[arg(long, value_name = "DIR")]
     bundle: PathBuf,
-    /// The first event: `beginning`, a time such as 2013-12-01T05:15:00-05:00, an offset for all
-    /// partitions, or PARTITION:OFFSET, which may be repeated and leaves other partitions out
+    /// The first event: `beginning`, a record's time such as 2013-12-01T05:15:00-05:00, an offset for
+    /// all partitions, or PARTITION:OFFSET, which may be repeated and leaves other partitions out
     #[arg(long, value_name = "PLACE")]
     from: Vec<Place>,
     /// Where to end, before this event: `end` (as it is now), or a place as for `--from`

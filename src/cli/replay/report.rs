@@ -133,8 +133,7 @@ impl Report<'_> {
         }
         let [p50, p90, p99, max] =
             [0.5, 0.9, 0.99, 1.0].map(|quantile| figure(comparison.difference(quantile)));
-        let more =
-            format!("median of the outputs'; p90 {p90}, p99 {p99}, max {max}; relative above 1");
+        let more = format!("median, relative above 1; p90 {p90}, p99 {p99}, max {max}");
         row("difference", p50, more);
     }
 
