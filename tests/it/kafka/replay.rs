@@ -117,6 +117,21 @@ fn a_replay_says_how_another_version_differs_from_what_was_recorded() {
     assert_eq!(same["against"]["compared"], 1000);
     assert_eq!(same["against"]["difference"]["max"], json!(0.0));
     assert_eq!(same["against"]["slices"], json!([]));
+
+    // An event that was answered again: the last answer counts, wherever it stands.
+    let mut again = predictions.values().next().expect("there are some").clone();
+    again["version"] = "3".into();
+    let recorded = &deployment.topics.predictions;
+    topics::publish(&deployment, recorded, "another key", &again.to_string());
+    topics::publish(&deployment, recorded, "bad", "no prediction");
+    let told = replay(&deployment, &model::bundle(2), &["--against", recorded]);
+    assert_eq!(told["against"]["versions"], json!({"1": 999, "3": 1}));
+    assert_eq!(told["against"]["unreadable"], 1);
+    let found = told["against"]["mean_difference"].as_f64().expect("a number");
+    assert!(
+        found < mean,
+        "expected one event without a difference, mean {found} instead of {mean}"
+    );
 }
 
 #[test]
