@@ -374,7 +374,8 @@ pub fn trusted_keys(config: &Config) -> Vec<PublicKey> {
     config.model.trusted_keys.iter().map(|trusted| trusted.key().clone()).collect()
 }
 
-fn gate_settings(config: &Config, encoder: &Encoder) -> Settings {
+/// The gate as the configuration has it, for versions that `encoder` encodes for.
+pub fn gate_settings(config: &Config, encoder: &Encoder) -> Settings {
     Settings {
         captures: encoder.captures().to_vec(),
         limits: Limits {

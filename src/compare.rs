@@ -15,6 +15,22 @@ const LARGEST: f64 = 1e6;
 /// What a version made of one event: its outputs, or nothing.
 pub type Outcome<'a> = Option<&'a [f64]>;
 
+/// What was said of one event: a model's outputs, and the class that they were taken for. `None`: the
+/// model is no classifier.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    pub class: Option<usize>,
+    pub outputs: &'a [f64],
+}
+
+/// How two differ on one event that both scored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Difference {
+    pub is_flip: bool,
+    /// Of their outputs, as golden rows count it. `None`: they have not as many.
+    pub size: Option<f64>,
+}
+
 /// Counts over events that both were given; `first` is the one that is compared with.
 #[derive(Debug, Clone)]
 pub struct Comparison {
@@ -48,20 +64,33 @@ impl Default for Comparison {
 
 impl Comparison {
     /// Adds one event. Each version decides by its own task what class its outputs are.
-    pub fn add(&mut self, first: (&Task, Outcome<'_>), second: (&Task, Outcome<'_>)) {
-        let (one, other) = match (first.1, second.1) {
-            (Some(one), Some(other)) => (one, other),
-            (first, second) => {
-                self.lost += u64::from(first.is_some());
-                self.gained += u64::from(second.is_some());
-                return;
-            }
+    pub fn add<'a>(&mut self, first: (&Task, Outcome<'a>), second: (&Task, Outcome<'a>)) {
+        let said = |(task, outputs): (&Task, Outcome<'a>)| {
+            outputs.map(|outputs| Said { class: task.class(outputs), outputs })
         };
+        self.add_said(said(first), said(second));
+    }
+
+    /// Adds one event of which it is known what each said; `None`: it was refused. Says how they
+    /// differ, if neither was.
+    pub fn add_said(
+        &mut self,
+        first: Option<Said<'_>>,
+        second: Option<Said<'_>>,
+    ) -> Option<Difference> {
+        let (Some(one), Some(other)) = (first, second) else {
+            self.lost += u64::from(first.is_some());
+            self.gained += u64::from(second.is_some());
+            return None;
+        };
+        let is_flip = one.class != other.class;
+        let size = difference(one.outputs, other.outputs);
         self.rows += 1;
-        self.flips += u64::from(first.0.class(one) != second.0.class(other));
-        if let Some(difference) = difference(one, other) {
-            self.differences.saturating_record((difference / UNIT) as u64);
+        self.flips += u64::from(is_flip);
+        if let Some(size) = size {
+            self.differences.saturating_record((size / UNIT) as u64);
         }
+        Some(Difference { is_flip, size })
     }
 
     /// Adds what each took for the same events.

@@ -1,5 +1,5 @@
-//! Scoring: events in, one fate each out. The only scorer there is: `run`, `score`, the golden rows
-//! of the gate and later HTTP and replay all call it.
+//! Scoring: events in, one fate each out. The only scorer there is: `run`, `score`, `replay`, the
+//! golden rows of the gate and later HTTP all call it.
 //!
 //! It is a function: no IO, no clock, no threads. Its state is memory to be used again, so that in
 //! steady state nothing is allocated.
@@ -185,6 +185,20 @@ impl<'a> Scores<'a> {
 
     pub fn is_empty(&self) -> bool {
         self.fates.is_empty()
+    }
+
+    /// The rows of the events that could be decoded × features, in the contract's order; NaN is
+    /// missing.
+    pub fn features(&self) -> ArrayView2<'a, f64> {
+        self.matrix
+    }
+
+    /// The row of [`Self::features`] that an event has, if it could be decoded.
+    pub fn row(&self, event: usize) -> Option<usize> {
+        match self.fates[event] {
+            Fate::Scored(row) | Fate::NonFinite(row, _) => Some(row),
+            Fate::Rejected(_) => None,
+        }
     }
 
     /// The model's outputs for an event, or why there are none.

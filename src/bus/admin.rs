@@ -48,6 +48,19 @@ pub fn preflight(options: &mut Options) -> Result<(), Fatal> {
     Ok(())
 }
 
+/// How many partitions a topic has; `hint` tells what to do where there is no such topic.
+///
+/// # Errors
+/// As [`preflight`].
+pub fn partitions(kafka: &Kafka, topic: &str, hint: &str) -> Result<usize, Fatal> {
+    Look::new(kafka)?.partitions(topic).map_err(|error| match error {
+        Fatal::Configuration(_) => {
+            Fatal::Configuration(format!("topic `{topic}` does not exist\n\nhint: {hint}"))
+        }
+        other => other,
+    })
+}
+
 /// Asks for metadata. A producer, because only its errors come with librdkafka's reason.
 struct Look<'a> {
     kafka: &'a Kafka,

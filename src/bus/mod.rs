@@ -37,6 +37,7 @@ mod native;
 pub mod options;
 pub mod producer;
 pub mod publish;
+pub mod range;
 mod reset;
 pub mod tail;
 

@@ -93,7 +93,17 @@ fn log_level(kafka: &Kafka) -> RDKafkaLogLevel {
 
 /// A consumer outside any group: the control log, reports, the tour's independent reader.
 pub fn reader(kafka: &Kafka) -> ClientConfig {
-    let mut config = tuned(kafka, &[("fetch.wait.max.ms", "100")]);
+    alone(tuned(kafka, &[("fetch.wait.max.ms", "100")]))
+}
+
+/// The same for a backlog: as much at a time as a member of the group takes.
+pub fn bulk_reader(kafka: &Kafka) -> ClientConfig {
+    let mut config = alone(tuned(kafka, PREFETCH));
+    config.set("fetch.wait.max.ms", "100").set("fetch.queue.backoff.ms", "2");
+    config
+}
+
+fn alone(mut config: ClientConfig) -> ClientConfig {
     config
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")

@@ -1,9 +1,11 @@
-//! Reads whole topics without a group: the control log, reports, the tour's independent reader.
+//! Reads topics without a group, whole or a range of them: the control log, reports, the tour's
+//! independent reader, replays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
@@ -12,26 +14,31 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::context::Context;
 use super::producer::is_authorization;
+use super::range::{self, Edge, Span};
 use super::{Fatal, native, options};
 use crate::config::Kafka;
+use crate::record::{self, Header, NextOffset};
 
 /// How long to wait before a topic that is not there is looked for again, or more of one is awaited.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// All partitions of one topic, from their first record on, committed records only.
+/// All partitions of one topic from their first record on, or a range of it; committed records only.
 pub struct Tail {
     client: BaseConsumer<Context>,
     topic: String,
     /// Partitions whose end has not been seen. The end is told by the client when it gets there: a
     /// last offset cannot tell it, since markers and aborted records take offsets (kafka-facts.md §5).
     before_end: BTreeSet<i32>,
+    /// What is read of each partition; `None`: all that is and comes.
+    spans: Option<BTreeMap<i32, Span>>,
 }
 
 /// What a look at the tail found.
 #[derive(Debug)]
-pub enum Step {
-    Record(Record),
-    /// All that was there when it was asked for has been read. Comes once.
+pub enum Step<R = Record> {
+    Record(R),
+    /// All that was there when it was asked for has been read. Comes once, and again and again at the
+    /// end of a range.
     End,
     /// Nothing within the time given.
     Nothing,
@@ -62,20 +69,47 @@ impl Tail {
     /// # Errors
     /// The topic cannot be found within `kafka.connect_timeout_ms`.
     pub fn open(kafka: &Kafka, topic: &str) -> Result<Self, Fatal> {
-        let context = Context::default();
-        let client: BaseConsumer<Context> = options::reader(kafka)
-            .create_with_context(context)
-            .map_err(|error| Fatal::Configuration(error.to_string()))?;
-        let unavailable =
-            |error: KafkaError| Fatal::Unavailable(format!("reading `{topic}`: {error}"));
-        let patience = Duration::from_millis(kafka.connect_timeout_ms);
-        let before_end = partitions(&client, topic, patience).map_err(unavailable)?;
+        let (client, before_end) = connect(kafka, topic, &options::reader(kafka))?;
         let mut list = TopicPartitionList::new();
         for &partition in &before_end {
-            list.add_partition_offset(topic, partition, Offset::Beginning).map_err(unavailable)?;
+            list.add_partition_offset(topic, partition, Offset::Beginning)
+                .map_err(|error| unavailable(topic, &error))?;
         }
+        client.assign(&list).map_err(|error| unavailable(topic, &error))?;
+        Ok(Self { client, topic: topic.to_owned(), before_end, spans: None })
+    }
+
+    /// Opens what stands between `from` and `to` now. Its end comes by itself, even though the topic
+    /// goes on.
+    ///
+    /// # Errors
+    /// The topic cannot be found, or where the range lies not be asked, within
+    /// `kafka.connect_timeout_ms`; an edge names a partition that is not there.
+    pub fn open_range(kafka: &Kafka, topic: &str, from: &Edge, to: &Edge) -> Result<Self, Fatal> {
+        let (client, partitions) = connect(kafka, topic, &options::bulk_reader(kafka))?;
+        for edge in [from, to] {
+            let Edge::Offsets(offsets) = edge else { continue };
+            if let Some(absent) = offsets.keys().find(|partition| !partitions.contains(partition)) {
+                let count = partitions.len();
+                return Err(Fatal::Data(format!(
+                    "`{topic}` has no partition {absent}\n\nhint: it has {count}, counted from 0"
+                )));
+            }
+        }
+        let patience = Duration::from_millis(kafka.connect_timeout_ms);
+        let unavailable = |error| unavailable(topic, &error);
+        let spans = range::resolve(&client, topic, &partitions, (from, to), patience)
+            .map_err(unavailable)?;
+        let list = range::beginnings(topic, &spans).map_err(unavailable)?;
         client.assign(&list).map_err(unavailable)?;
-        Ok(Self { client, topic: topic.to_owned(), before_end })
+        let unread = spans.iter().filter(|(_, span)| !span.is_read());
+        let before_end = unread.map(|(&partition, _)| partition).collect();
+        Ok(Self { client, topic: topic.to_owned(), before_end, spans: Some(spans) })
+    }
+
+    /// The range by partition, and how far it has been read. Nothing where the whole topic is read.
+    pub fn spans(&self) -> impl Iterator<Item = (i32, Span)> + '_ {
+        self.spans.iter().flatten().map(|(&partition, &span)| (partition, span))
     }
 
     /// The next thing, waiting for at most `timeout`.
@@ -83,23 +117,60 @@ impl Tail {
     /// # Errors
     /// The topic may not be read, or what was read of it is gone.
     pub fn next(&mut self, timeout: Duration) -> Result<Step, Fatal> {
+        self.visit(timeout, |record, headers| Record {
+            partition: record.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: headers
+                .map(|header| {
+                    let name = String::from_utf8_lossy(header.name).into_owned();
+                    (name, header.value.map(<[u8]>::to_vec))
+                })
+                .collect(),
+        })
+    }
+
+    /// The same, for who takes from a record and its headers only what it needs.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn visit<R>(
+        &mut self,
+        timeout: Duration,
+        take: impl for<'m> FnOnce(record::Record<'m>, &mut dyn Iterator<Item = Header<'m>>) -> R,
+    ) -> Result<Step<R>, Fatal> {
+        if self.spans.is_some() && self.before_end.is_empty() {
+            return Ok(Step::End);
+        }
         match self.client.poll(timeout) {
             None => Ok(Step::Nothing),
             Some(Ok(message)) => {
-                let headers = native::headers(&message).map(|header| {
-                    let name = String::from_utf8_lossy(header.name).into_owned();
-                    (name, header.value.map(<[u8]>::to_vec))
-                });
-                Ok(Step::Record(Record {
+                let record = record::Record {
                     partition: message.partition(),
                     offset: message.offset(),
                     timestamp_ms: message.timestamp().to_millis(),
-                    key: message.key().map(<[u8]>::to_vec),
-                    value: message.payload().map(<[u8]>::to_vec),
-                    headers: headers.collect(),
-                }))
+                    key: message.key(),
+                    value: message.payload(),
+                };
+                if let Some(span) = span(&mut self.spans, record.partition) {
+                    let is_behind = record.offset >= span.stop;
+                    span.next = NextOffset::after(record.offset).get().min(span.stop);
+                    if span.is_read() && self.before_end.remove(&record.partition) {
+                        pause(&self.client, &self.topic, record.partition);
+                    }
+                    if is_behind {
+                        return Ok(Step::Nothing);
+                    }
+                }
+                Ok(Step::Record(take(record, &mut native::headers(&message))))
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
+                if let Some(span) = span(&mut self.spans, partition) {
+                    span.next = span.stop;
+                    pause(&self.client, &self.topic, partition);
+                }
                 let was_last = self.before_end.remove(&partition) && self.before_end.is_empty();
                 Ok(if was_last { Step::End } else { Step::Nothing })
             }
@@ -148,7 +219,7 @@ impl Tail {
         }
     }
 
-    fn error(&self, error: &KafkaError) -> Result<Step, Fatal> {
+    fn error<R>(&self, error: &KafkaError) -> Result<Step<R>, Fatal> {
         let topic = &self.topic;
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset) => Err(Fatal::Data(format!(
@@ -161,6 +232,37 @@ impl Tail {
             _ => Ok(Step::Nothing),
         }
     }
+}
+
+/// A client, and the partitions of the topic that it shall read.
+fn connect(
+    kafka: &Kafka,
+    topic: &str,
+    options: &ClientConfig,
+) -> Result<(BaseConsumer<Context>, BTreeSet<i32>), Fatal> {
+    let client: BaseConsumer<Context> = options
+        .create_with_context(Context::default())
+        .map_err(|error| Fatal::Configuration(error.to_string()))?;
+    let patience = Duration::from_millis(kafka.connect_timeout_ms);
+    let partitions =
+        partitions(&client, topic, patience).map_err(|error| unavailable(topic, &error))?;
+    Ok((client, partitions))
+}
+
+fn unavailable(topic: &str, error: &KafkaError) -> Fatal {
+    Fatal::Unavailable(format!("reading `{topic}`: {error}"))
+}
+
+fn span(spans: &mut Option<BTreeMap<i32, Span>>, partition: i32) -> Option<&mut Span> {
+    spans.as_mut()?.get_mut(&partition)
+}
+
+/// Fetches no more of a partition whose range has been read.
+fn pause(client: &BaseConsumer<Context>, topic: &str, partition: i32) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, partition);
+    // Were it to fail, records would be fetched and left aside.
+    let _ = client.pause(&list);
 }
 
 /// The partitions of a topic. One that was just made takes a moment until all brokers know of it.

@@ -15,6 +15,7 @@ mod list;
 mod logging;
 mod lookout;
 mod pack;
+mod replay;
 mod run;
 mod score;
 mod sign;
@@ -51,6 +52,8 @@ enum Verb {
     Status(status::Status),
     /// Score JSON lines from stdin with a bundle, without Kafka
     Score(score::Score),
+    /// Score past events with any version, and see how it differs from what was predicted then
+    Replay(Box<replay::Replay>),
     /// Pack, inspect, sign and announce models, and list what was said about them
     #[command(subcommand)]
     Model(Model),
@@ -142,6 +145,7 @@ impl Verb {
             Self::Init(init) => init.run(),
             Self::Status(status) => status.run(),
             Self::Score(score) => score.run(),
+            Self::Replay(replay) => replay.run(),
             Self::Model(Model::Pack(pack)) => pack.run(),
             Self::Model(Model::Inspect(inspect)) => inspect.run(),
             Self::Model(Model::Sign(sign)) => sign.run(),

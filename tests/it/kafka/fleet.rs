@@ -38,6 +38,7 @@ fn await_converged(deployment: &Deployment, instances: u64) -> Value {
 /// The bundle of a version with a manifest of 100 kB.
 fn bundle_with_long_manifest(version: u32) -> PathBuf {
     let (from, to) = (model::bundle(version), scratch::folder("bundles").join("long-manifest"));
+    fs::create_dir_all(&to).expect("a folder under target/tmp");
     for file in fs::read_dir(from).expect("a bundle is a folder").flatten() {
         fs::copy(file.path(), to.join(file.file_name())).expect("a file can be copied");
     }

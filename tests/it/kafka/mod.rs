@@ -32,6 +32,7 @@ mod positions;
 mod rebalance;
 #[cfg(feature = "http")]
 mod remote;
+mod replay;
 mod shutdown;
 mod startup;
 mod swap;
