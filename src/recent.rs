@@ -26,7 +26,7 @@ struct Ring {
 }
 
 impl Recent {
-    /// A ring of `rows_max` events.
+    /// A ring of `rows_max` events; 0: nothing is kept.
     pub fn new(rows_max: usize) -> Self {
         Self(Arc::new(Shared { rows_max, ring: Mutex::default() }))
     }
@@ -34,6 +34,9 @@ impl Recent {
     /// Keeps some of a batch's events, evenly spread over it, empty ones left out. Never waits: while another thread
     /// has the ring, this batch is left out.
     pub fn keep<'e>(&self, events: impl ExactSizeIterator<Item = &'e [u8]>) {
+        if self.0.rows_max == 0 {
+            return;
+        }
         let mut ring = match self.0.ring.try_lock() {
             Ok(ring) => ring,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -55,7 +58,7 @@ impl Recent {
 impl Ring {
     fn push(&mut self, event: &[u8], rows_max: usize) {
         let mut slot = Vec::new();
-        while self.events.len() >= rows_max.max(1) || self.bytes + event.len() > BYTES_MAX {
+        while self.events.len() >= rows_max || self.bytes + event.len() > BYTES_MAX {
             let Some(oldest) = self.events.pop_front() else { return };
             self.bytes -= oldest.len();
             slot = oldest;
@@ -82,6 +85,9 @@ mod tests {
         keep(&recent, &["a", "b"]);
         keep(&recent, &["c", "dd"]);
         assert_eq!(recent.events(), [b"b".to_vec(), b"c".to_vec(), b"dd".to_vec()]);
+        let none = Recent::new(0);
+        keep(&none, &["a"]);
+        assert!(none.events().is_empty());
     }
 
     #[test]

@@ -142,7 +142,9 @@ impl<B: Bus> Worker<B> {
 
     /// Works through the batch tile by tile.
     fn send(&mut self, served: &Served, turn: &mut Turn) -> Result<(), Fatal> {
-        self.beside.begin();
+        if served.shadow.is_some() {
+            self.beside.begin();
+        }
         for start in (0..self.batch.len()).step_by(self.tile_rows) {
             let end = self.batch.len().min(start + self.tile_rows);
             self.rows.clear();

@@ -289,7 +289,8 @@ impl Default for Model {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Gate {
-    /// So many recent events are kept for it. 0: none, and this part of the gate is left out.
+    /// So many recent events are kept for it. 0: none; this part of the gate is left out,
+    /// and probation sees nothing but results that are no numbers.
     #[schemars(range(min = 0, max = 100_000))]
     pub replay_rows: usize,
     /// At most this share of the events that the served version scores may be refused, 0 to 1.

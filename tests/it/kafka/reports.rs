@@ -15,7 +15,7 @@ pub fn await_report(
 ) -> Report {
     eventually(SOON, &format!("a report that shows {what}"), || {
         let records = topics::read(deployment, &deployment.topics.reports);
-        // An instance takes its report back when it leaves: a record without a value.
+        // Somebody may have taken a report back: a record without a value.
         let values = records.iter().rev().filter_map(|record| record.value.as_deref());
         values.map(|value| serde_json::from_slice(value).expect("a report is JSON")).find(&shows)
     })
