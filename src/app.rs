@@ -25,9 +25,10 @@ use crate::bus::{Bus, Fatal};
 use crate::config::{Config, Listen};
 use crate::control::loader::{Event, Loader, Setup};
 use crate::control::message::Message;
+use crate::control::registry::Configured;
 use crate::encode::Encoder;
 use crate::features::decode::Limits;
-use crate::model::gate::{self, Admitted, Expected, Refusal, Settings, Times};
+use crate::model::gate::{self, Admitted, Check, Expected, Refusal, Settings, Times};
 use crate::model::signature::PublicKey;
 use crate::model::store::{self, Store, cache};
 use crate::model::version::Version;
@@ -84,7 +85,7 @@ impl App {
             workers => workers,
         };
         let recent = Recent::new(config.gate.replay_rows);
-        let status = Status::new(identity(&config), workers, stop.clone());
+        let status = Status::new(identity(&config, configured.as_deref()), workers, stop.clone());
         Ok(Self {
             config,
             options,
@@ -200,7 +201,6 @@ impl App {
 
     /// What the loader's thread does.
     fn loader(&self) -> impl FnOnce() -> Result<(), Fatal> + Send + use<> {
-        let stop = self.stop.clone();
         let config = self.config.clone();
         let setup = Setup {
             model: config.model.name.clone(),
@@ -209,6 +209,7 @@ impl App {
             gate: config.gate.clone(),
             probation: config.probation.clone(),
             kept_bytes_max: config.model.kept_bytes_max,
+            stop: self.stop.clone(),
         };
         let store = self.store.clone();
         let (serving, recent) = (self.serving.clone(), self.recent.clone());
@@ -217,7 +218,7 @@ impl App {
             let tail = Tail::open(&config.kafka, &config.topics.control)?;
             let told = Told { status: status.clone(), publisher: Publisher::new(&config.kafka)? };
             let tell = move |event: Event| told.tell(&config.topics.control, event);
-            let outcome = Loader::new(setup, tail, store, serving, recent, tell).run(&stop);
+            let outcome = Loader::new(setup, tail, store, serving, recent, tell).run();
             status.loader_ended();
             outcome
         }
@@ -265,7 +266,10 @@ impl Told {
                         let again = *is_transient;
                         tracing::error!(version, check, again, "refused: {message}");
                     }
-                    None => tracing::info!(version, load_seconds, "passes the gate"),
+                    None if times.0.iter().any(|(check, _)| *check == Check::Fetch) => {
+                        tracing::info!(version, load_seconds, "passes the gate");
+                    }
+                    None => tracing::info!(version, "still passes on recent events"),
                 }
                 status.judged(&version, &times, refusal.as_ref(), comparison.as_deref());
             }
@@ -327,7 +331,7 @@ fn bind(listen: Listen) -> Result<Option<TcpListener>, Fatal> {
 }
 
 /// Who this instance is: unique among all, by the configured name, or by host, process and time.
-fn identity(config: &Config) -> Identity {
+fn identity(config: &Config, configured: Option<&Version>) -> Identity {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() { "unknown".into() } else { host.trim().to_owned() };
     let group = &config.consumer.group_id;
@@ -338,7 +342,11 @@ fn identity(config: &Config) -> Identity {
             format!("{group}-{host}-{}-{now:x}", std::process::id())
         }
     };
-    Identity { instance, host, model: config.model.name.clone() }
+    let configured = configured.map(|Version { version, digest, .. }| Configured {
+        version: version.clone(),
+        digest: digest.clone(),
+    });
+    Identity { instance, host, model: config.model.name.clone(), configured }
 }
 
 /// Lets the bundle that the configuration names through the gate.

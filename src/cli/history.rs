@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::bus::tail::Record;
 use crate::control::message::{Message, Unread};
-use crate::control::registry::{Effect, Registry};
+use crate::control::registry::{Configured, Effect, Registry};
 use crate::observe::fleet::{Goal, Stage};
 use crate::observe::reports::rfc3339;
 
@@ -42,7 +42,7 @@ pub struct Entry {
 
 impl History {
     /// Of `model` before anything was said. `configured`: the version that serves until then.
-    pub fn new(model: &str, configured: Option<&str>) -> Self {
+    pub fn new(model: &str, configured: Option<&Configured>) -> Self {
         Self {
             model: model.into(),
             registry: Registry::new(model, configured),
@@ -161,7 +161,8 @@ mod tests {
     /// What the history shows of a log, and what shall serve then.
     #[track_caller]
     fn check(log: &[&str], expect: &[&str], wanted: Option<(&str, Option<i64>)>) {
-        let mut history = History::new("m", Some("1"));
+        let mut history =
+            History::new("m", Some(&Configured { version: "1".into(), digest: "sha256:1".into() }));
         for (offset, value) in log.iter().enumerate() {
             history.take(&record(offset as i64, Some("m"), value));
         }

@@ -23,7 +23,7 @@ impl List {
     pub fn run(&self) -> Result<(), Failure> {
         let config = self.configured.load()?;
         let configured = lookout::configured(&config);
-        let (_, history) = lookout::control_log(&config, configured.as_deref())?;
+        let (_, history) = lookout::control_log(&config, configured.as_ref())?;
         let mut out = io::stdout().lock();
         if self.json {
             for entry in &history.entries {
@@ -32,7 +32,8 @@ impl List {
         } else if !history.entries.is_empty() {
             writeln!(out, "{}", table(&history.entries).trim_fmt())?;
         }
-        remarks(&history, &config.model.name, configured.as_deref());
+        let version = configured.as_ref().map(|configured| configured.version.as_str());
+        remarks(&history, &config.model.name, version);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use super::history::History;
 use crate::bus::Fatal;
 use crate::bus::tail::{Record, Step, Tail};
 use crate::config::Config;
+use crate::control::registry::Configured;
 use crate::model::bundle::{Bundle, Terms};
 use crate::observe::fleet::Fleet;
 
@@ -33,8 +34,8 @@ impl Lookout {
         let mut reports = Tail::open(&config.kafka, &config.topics.reports)?;
         reports.read_to_end(patience(config), |record| report(&mut fleet, record))?;
         // By what the instances say where the bundle is not on this machine.
-        let configured = configured(config).or_else(|| fleet.configured().map(str::to_owned));
-        let (control, history) = control_log(config, configured.as_deref())?;
+        let configured = configured(config).or_else(|| fleet.configured());
+        let (control, history) = control_log(config, configured.as_ref())?;
         Ok(Self { control, reports, history, fleet })
     }
 
@@ -57,7 +58,10 @@ impl Lookout {
 }
 
 /// The control log, read to its end, and where it goes on.
-pub fn control_log(config: &Config, configured: Option<&str>) -> Result<(Tail, History), Fatal> {
+pub fn control_log(
+    config: &Config,
+    configured: Option<&Configured>,
+) -> Result<(Tail, History), Fatal> {
     let mut history = History::new(&config.model.name, configured);
     let mut control = Tail::open(&config.kafka, &config.topics.control)?;
     control.read_to_end(patience(config), |record| history.take(record))?;
@@ -65,12 +69,14 @@ pub fn control_log(config: &Config, configured: Option<&str>) -> Result<(Tail, H
 }
 
 /// The version of the bundle that the configuration names, where it can be read.
-pub fn configured(config: &Config) -> Option<String> {
+pub fn configured(config: &Config) -> Option<Configured> {
     let folder = config.model.bundle.as_ref()?;
     let bytes_max = config.model.bytes_max;
     let terms = Terms { digest: None, bytes_max, trusted_keys: &[] };
     match Bundle::read(folder, terms) {
-        Ok(bundle) => Some(bundle.manifest.version),
+        Ok(Bundle { manifest, digest, .. }) => {
+            Some(Configured { version: manifest.version, digest })
+        }
         Err(error) => {
             eprintln!("which version `model.bundle` is, is not known here: {error}");
             None

@@ -1,7 +1,7 @@
 //! `--wait`: follows the reports after a control message, until the whole fleet has come to what it
 //! says, an instance refuses the version, or the time is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -27,6 +27,8 @@ pub struct Wait {
     lookout: Lookout,
     patience: Duration,
     before: BTreeMap<String, LastRefusal>,
+    /// The instances that lived then.
+    living: BTreeSet<String>,
 }
 
 impl Patience {
@@ -35,7 +37,9 @@ impl Patience {
         let Some(patience) = self.wait else { return Ok(None) };
         let lookout = Lookout::open(config)?;
         let before = lookout.fleet.refusals();
-        Ok(Some(Wait { lookout, patience, before }))
+        let verdict = lookout.fleet.verdict(None, Timestamp::now());
+        let living = verdict.living.iter().map(|report| report.instance.clone()).collect();
+        Ok(Some(Wait { lookout, patience, before, living }))
     }
 }
 
@@ -58,9 +62,16 @@ impl Wait {
             };
             self.refusal(&goal, offset)?;
             let verdict = self.lookout.fleet.verdict(Some(&goal), Timestamp::now());
-            if verdict.is_converged() {
+            // What the version may have killed does not count as gone.
+            let lost = verdict.lost(&self.living);
+            if verdict.is_converged() && lost.is_empty() {
                 eprintln!("{verdict}");
                 return Ok(());
+            }
+            if is_over && verdict.is_converged() {
+                let lost = lost.join(", ");
+                let what = format!("{verdict}; but silent since the message: {lost}");
+                return Err(self.late(&what));
             }
             if is_over {
                 return Err(self.late(&verdict.to_string()));

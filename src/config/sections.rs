@@ -261,7 +261,7 @@ pub struct Model {
     #[schemars(length(min = 1))]
     pub cache_dir: Option<PathBuf>,
     /// How long fetching a bundle may take in all, in milliseconds.
-    #[schemars(range(min = 100, max = 3_600_000))]
+    #[schemars(range(min = 100, max = 600_000))]
     pub fetch_timeout_ms: u64,
     /// A fetch from a server begins at random within so long, in milliseconds: all instances hear of
     /// a bundle at once.

@@ -4,4 +4,5 @@ pub mod loader;
 pub mod message;
 pub mod refused;
 pub mod registry;
+mod target;
 pub mod trial;

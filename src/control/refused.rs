@@ -38,6 +38,11 @@ impl Refused {
         is_news
     }
 
+    /// Forgets those that nobody wants any more.
+    pub fn retain(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        self.0.retain(|version, _| is_wanted(version));
+    }
+
     /// A message asks for the version, or it has passed.
     pub fn forget(&mut self, version: &str) {
         self.0.remove(version);

@@ -11,6 +11,9 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::message::{Criteria, Message, Rollout};
 
 /// All that was said about one model.
@@ -44,9 +47,25 @@ struct Waits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// `model.bundle` of the configuration.
-    Configured,
+    Configured { digest: String },
     /// As its announcement said.
     Announced { uri: String, digest: String },
+}
+
+/// The version that the configuration names: it serves until something is announced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Configured {
+    pub version: String,
+    /// `sha256:…` of the bundle's manifest.
+    pub digest: String,
+}
+
+impl Source {
+    fn digest(&self) -> &str {
+        match self {
+            Self::Configured { digest } | Self::Announced { digest, .. } => digest,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +116,9 @@ pub enum Effect {
 pub enum Contradiction {
     #[error("version `{0}` was never announced")]
     Unknown(String),
-    #[error("version `{0}` was announced before with another digest: a version never changes")]
+    #[error(
+        "version `{0}` was announced or configured before with another digest: a version never changes"
+    )]
     OtherDigest(String),
     #[error("version `{0}` was rolled back; it has to be announced again to serve")]
     RolledBack(String),
@@ -106,15 +127,14 @@ pub enum Contradiction {
 }
 
 impl Registry {
-    /// A registry of `model` before anything was said. `configured`: the version that serves until
-    /// then.
-    pub fn new(model: &str, configured: Option<&str>) -> Self {
+    /// A registry of `model` before anything was said.
+    pub fn new(model: &str, configured: Option<&Configured>) -> Self {
         let mut registry =
             Self { model: model.into(), versions: BTreeMap::new(), choices: Vec::new() };
-        if let Some(version) = configured {
-            let announced =
-                Announced { source: Source::Configured, rolled_back: false, waits: None };
-            registry.versions.insert(version.into(), announced);
+        if let Some(Configured { version, digest }) = configured {
+            let source = Source::Configured { digest: digest.clone() };
+            let announced = Announced { source, rolled_back: false, waits: None };
+            registry.versions.insert(version.clone(), announced);
             registry.choose(version, None, false);
         }
         registry
@@ -156,13 +176,15 @@ impl Registry {
         source: Source,
         waits: Option<Waits>,
     ) -> Result<Effect, Contradiction> {
-        if let Some(Announced { source: Source::Announced { digest: before, .. }, .. }) =
-            self.versions.get(version)
-            && let Source::Announced { digest, .. } = &source
-            && before != digest
-        {
+        let before = self.versions.get(version);
+        if before.is_some_and(|before| before.source.digest() != source.digest()) {
             return Err(Contradiction::OtherDigest(version.into()));
         }
+        // The configured bundle is at hand, wherever its announcement says that it is as well.
+        let source = match before.map(|before| &before.source) {
+            Some(configured @ Source::Configured { .. }) => configured.clone(),
+            _ => source,
+        };
         // What serves already goes on under the choice that brought it.
         let serves = self.current() == Some(version);
         let waits = waits.filter(|_| !serves);
@@ -172,6 +194,8 @@ impl Registry {
             return Ok(Effect::Nothing);
         }
         if waits.is_some() {
+            // What waits is nobody's fallback, though it may have served before.
+            self.choices.retain(|choice| choice.version != version);
             return Ok(Effect::Waits);
         }
         self.choose(version, Some(offset), false);
@@ -282,6 +306,11 @@ impl Registry {
             let source = &announced.source;
             Some((Candidate { version, source, control_offset, promote_when }, waits))
         })
+    }
+
+    /// May this version not serve before it is announced again?
+    pub fn is_rolled_back(&self, version: &str) -> bool {
+        self.versions.get(version).is_some_and(|announced| announced.rolled_back)
     }
 
     /// Where the bundle of an announced version is.

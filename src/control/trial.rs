@@ -26,6 +26,7 @@ pub struct Trial {
     began: Instant,
     /// What served before, and what it had done; `None`: nobody to compare with or to go back to.
     before: Option<(Arc<Version>, Conduct)>,
+    is_over: bool,
     replayed: Option<Instant>,
     said: Option<Instant>,
 }
@@ -34,7 +35,19 @@ impl Trial {
     /// The trial of a version that begins to serve now after `before`.
     pub fn new(before: Option<&Served>) -> Self {
         let before = before.map(|served| (Arc::clone(&served.version), served.conduct()));
-        Self { began: Instant::now(), before, replayed: None, said: None }
+        Self { began: Instant::now(), before, is_over: false, replayed: None, said: None }
+    }
+
+    /// No trial: the version was gone back to, or is what the configuration names.
+    pub fn none() -> Self {
+        Self { is_over: true, ..Self::new(None) }
+    }
+
+    /// An instance that starts has not seen the version before; it is compared with all the same.
+    pub fn compare_with(&mut self, before: &Arc<Version>) {
+        if !self.is_over && self.before.is_none() {
+            self.before = Some((Arc::clone(before), Conduct::default()));
+        }
     }
 
     /// What has to be published about `served`, if anything. `promote_when`: what its shadow has
@@ -63,10 +76,17 @@ impl Trial {
 
     /// What harm the version does that the one before does not, if it is on probation.
     fn harm(&mut self, served: &Served, probation: &Probation, recent: &Recent) -> Option<String> {
-        let (before, then) = self.before.as_ref()?;
         let conduct = served.conduct();
-        let is_over = self.began.elapsed() >= Duration::from_millis(probation.duration_ms);
-        if is_over || conduct.events < probation.rows_min {
+        if conduct.events == 0 {
+            self.began = Instant::now();
+        }
+        if self.began.elapsed() >= Duration::from_millis(probation.duration_ms) {
+            self.is_over = true;
+            // The model before is kept for going back, not for this.
+            self.before = None;
+        }
+        let (before, then) = self.before.as_ref()?;
+        if conduct.events < probation.rows_min {
             return None;
         }
         let non_finite = share(conduct.non_finite, conduct.events);
@@ -85,6 +105,7 @@ impl Trial {
         let replay = Replay::of(before, &served.version, &recent.events());
         let bounds = Bounds {
             lost_max: probation.rejects_max,
+            non_finite_max: probation.non_finite_max,
             flips_max: 1.0,
             cost_ratio_max: probation.cost_ratio_max,
         };

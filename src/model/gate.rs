@@ -23,6 +23,9 @@ use crate::features::decode::{Decoder, Limits};
 use crate::model::columns::{Column, ColumnKind};
 use crate::score::Scorer;
 
+/// Golden rows that are scored at a time: a matrix of all of them might not fit into memory.
+const GOLDEN_TILE_ROWS: usize = 256;
+
 /// What the gate and what it lets through are set up with.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -317,25 +320,27 @@ pub fn golden(version: &Version, rows: &[GoldenRow], tolerance: f64) -> Result<f
             "there are no golden rows: nothing shows that the model is read right",
         ));
     }
-    let mut scorer = Scorer::new(rows.len());
-    let scores = scorer.score(version, rows.iter().map(|row| row.event.get().as_bytes()));
+    let mut scorer = Scorer::new(GOLDEN_TILE_ROWS);
     let mut worst = 0.0_f64;
-    for (index, row) in rows.iter().enumerate() {
-        let line = index + 1;
-        let outputs = scores.outputs(index).map_err(|reject| {
-            Refusal::new(Check::Golden, format!("row {line} is rejected: {reject}"))
-        })?;
-        let difference = difference(&row.output, outputs, version.task.kind)
-            .filter(|difference| *difference <= tolerance);
-        let Some(difference) = difference else {
-            let message = format!(
-                "row {line} gives {}, {} was recorded (tolerance {tolerance})",
-                told(outputs),
-                told(&row.output)
-            );
-            return Err(Refusal::new(Check::Golden, message));
-        };
-        worst = worst.max(difference);
+    for (tile, rows) in rows.chunks(GOLDEN_TILE_ROWS).enumerate() {
+        let scores = scorer.score(version, rows.iter().map(|row| row.event.get().as_bytes()));
+        for (index, row) in rows.iter().enumerate() {
+            let line = tile * GOLDEN_TILE_ROWS + index + 1;
+            let outputs = scores.outputs(index).map_err(|reject| {
+                Refusal::new(Check::Golden, format!("row {line} is rejected: {reject}"))
+            })?;
+            let difference = difference(&row.output, outputs, version.task.kind)
+                .filter(|difference| *difference <= tolerance);
+            let Some(difference) = difference else {
+                let message = format!(
+                    "row {line} gives {}, {} was recorded (tolerance {tolerance})",
+                    told(outputs),
+                    told(&row.output)
+                );
+                return Err(Refusal::new(Check::Golden, message));
+            };
+            worst = worst.max(difference);
+        }
     }
     Ok(worst)
 }

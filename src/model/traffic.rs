@@ -13,13 +13,17 @@ use crate::score::Scorer;
 /// were interrupted.
 const PASSES: usize = 5;
 /// Events that are scored at a time.
-const TILE_ROWS: usize = 256;
+const TILE_ROWS: usize = 128;
+/// After so long, what was compared by then has to do.
+const BUDGET: Duration = Duration::from_secs(2);
 
 /// How far a version may be from the one that serves.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {
     /// Share of the events scored by what serves that it may refuse, 0 to 1.
     pub lost_max: f64,
+    /// Share of them for which it may have no finite result, 0 to 1.
+    pub non_finite_max: f64,
     /// Share of the events that may get another class, 0 to 1.
     pub flips_max: f64,
     /// What an event may cost, in what it costs the version that serves.
@@ -33,18 +37,24 @@ pub struct Replay {
     pub comparison: Comparison,
     /// The first event that only the first could score, and why the second could not.
     pub lost: Option<Reject>,
-    /// The same, where a result was no number.
+    /// The same, where a result was no number, and how many there were of those.
     pub non_finite: Option<Reject>,
+    pub non_finite_rows: u64,
 }
 
 impl Replay {
-    /// Scores `events` with both.
+    /// Scores `events` with both, within two seconds: a version that takes longer for them has shown
+    /// what it costs by then.
     pub fn of(first: &Version, second: &Version, events: &[Vec<u8>]) -> Self {
         let mut replay = Self::default();
         let mut scorers = [Scorer::new(TILE_ROWS), Scorer::new(TILE_ROWS)];
-        for tile in events.chunks(TILE_ROWS) {
+        let began = Instant::now();
+        for tile in events.chunks(TILE_ROWS).take_while(|_| began.elapsed() < BUDGET) {
             let mut quickest = [Duration::MAX; 2];
-            for _ in 0..PASSES {
+            for pass in 0..PASSES {
+                if pass > 0 && began.elapsed() >= BUDGET {
+                    break;
+                }
                 for (at, version) in [first, second].into_iter().enumerate() {
                     let began = Instant::now();
                     scorers[at].score(version, tile.iter().map(Vec::as_slice));
@@ -72,6 +82,7 @@ impl Replay {
             self.comparison.add((&first.task, one.ok()), (&second.task, other.ok()));
             if let (Ok(_), Err(reject)) = (one, other) {
                 let is_number = reject.reason != Reason::NonFinite;
+                self.non_finite_rows += u64::from(!is_number);
                 let lost = if is_number { &mut self.lost } else { &mut self.non_finite };
                 lost.get_or_insert_with(|| reject.clone());
             }
@@ -84,14 +95,18 @@ impl Replay {
     /// The first bound that it breaks. Events that it refuses for what they hold or lack are a
     /// contract that this traffic does not fulfil.
     pub fn judge(&self, bounds: Bounds) -> Result<(), Refusal> {
-        let Self { comparison, lost, non_finite } = self;
+        let Self { comparison, lost, non_finite, non_finite_rows } = self;
+        let scored = (comparison.rows + comparison.lost).max(1) as f64;
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         let refuse = |check, what: String| {
             let events = comparison.rows + comparison.lost;
             Err(Refusal::new(check, format!("of the last {events} events of this instance {what}")))
         };
-        if let Some(reject) = non_finite {
-            return refuse(Check::Traffic, format!("one or more have no finite result: {reject}"));
+        if let Some(reject) = non_finite
+            && *non_finite_rows as f64 > bounds.non_finite_max * scored
+        {
+            let what = format!("{non_finite_rows} have no finite result: {reject}");
+            return refuse(Check::Traffic, what);
         }
         if let Some(reject) = lost
             && comparison.lost_share() > bounds.lost_max
@@ -126,7 +141,8 @@ mod tests {
     use super::super::tiny;
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { lost_max: 0.1, flips_max: 0.3, cost_ratio_max: 1e6 };
+    const BOUNDS: Bounds =
+        Bounds { lost_max: 0.1, non_finite_max: 0.0, flips_max: 0.3, cost_ratio_max: 1e6 };
 
     /// `x` is 0 to 9.
     fn events() -> Vec<Vec<u8>> {
@@ -185,7 +201,9 @@ mod tests {
         let first = tiny::version("1", &["x"], 4.5, [0.1, -1e308]);
         let refusal = Replay::of(&first, &second, &events).judge(BOUNDS).unwrap_err();
         assert_eq!(refusal.check, Check::Traffic);
-        assert!(refusal.message.ends_with("no finite result: the model's result is inf"));
+        assert!(refusal.message.ends_with("1 have no finite result: the model's result is inf"));
+        let bounds = Bounds { non_finite_max: 0.01, flips_max: 1.0, ..BOUNDS };
+        assert!(Replay::of(&first, &second, &events).judge(bounds).is_ok());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::health::Latch;
 use super::reports::{LastRefusal, Report};
+use crate::control::registry::Configured;
 pub use verdict::{Behind, Lack, Verdict};
 
 /// An instance that misses so many reports in a row is silent.
@@ -92,11 +93,9 @@ impl Fleet {
         }
     }
 
-    /// The version that an instance serves because its configuration says so, if one does.
-    pub fn configured(&self) -> Option<&str> {
-        let served = self.ours().filter_map(|(_, report)| report.served.as_ref());
-        let mut configured = served.filter(|serves| serves.control_offset.is_none());
-        configured.next().map(|serves| serves.version.as_str())
+    /// The version that the configuration of an instance names, if one does.
+    pub fn configured(&self) -> Option<Configured> {
+        self.ours().find_map(|(_, report)| report.configured.clone())
     }
 
     /// The last refusal of each instance.

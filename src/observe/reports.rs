@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::health::Waiting;
 use super::rates::Rates;
 use crate::compare::Comparison;
+use crate::control::registry::Configured;
 use crate::model::gate::Check;
 use crate::reject::Reason;
 
@@ -25,6 +26,9 @@ pub struct Report {
     pub started: String,
     /// The model whose announcements are followed.
     pub model: String,
+    /// The version that its configuration names, which serves until something is announced.
+    #[serde(default)]
+    pub configured: Option<Configured>,
     /// `null`: no version serves yet.
     pub served: Option<Serves>,
     /// Versions that have passed the gate here and wait for `promote`.

@@ -25,7 +25,12 @@ pub fn starting() -> Status {
 }
 
 pub fn identity() -> Identity {
-    Identity { instance: "flights-1".into(), host: "here".into(), model: "late-arrival".into() }
+    Identity {
+        instance: "flights-1".into(),
+        host: "here".into(),
+        model: "late-arrival".into(),
+        configured: None,
+    }
 }
 
 /// It has served version 1, serves version 2 since, and has refused version 3.

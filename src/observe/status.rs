@@ -16,6 +16,7 @@ use super::reports::{
 };
 use crate::bus::Lag;
 use crate::compare::Comparison;
+use crate::control::registry::Configured;
 use crate::model::gate::{Check, Refusal, Times};
 use crate::serving::Served;
 use crate::stop::Stop;
@@ -33,6 +34,7 @@ pub struct Identity {
     pub host: String,
     /// The name of the model it follows.
     pub model: String,
+    pub configured: Option<Configured>,
 }
 
 #[derive(Debug)]
@@ -245,7 +247,7 @@ impl Status {
     pub fn report(&self, now: Timestamp) -> Report {
         // Every instance makes a report every few seconds, whether it is scraped or not.
         self.0.metrics.upkeep();
-        let Identity { instance, host, model } = self.0.identity.clone();
+        let Identity { instance, host, model, configured } = self.0.identity.clone();
         let waits_for = self.waits_for();
         let facts = &mut *self.facts();
         Report {
@@ -254,6 +256,7 @@ impl Status {
             at: rfc3339(now),
             started: rfc3339(self.0.started),
             model,
+            configured,
             served: facts.served.clone(),
             candidates: facts.candidates.clone(),
             shadow: facts.shadow(),

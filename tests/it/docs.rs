@@ -66,7 +66,13 @@ fn the_control_document_names_every_check() {
 /// Every `foretell …` that a document shows is a command that exists.
 #[test]
 fn the_commands_of_the_documents_exist() {
-    for name in ["README.md", "Makefile", "docker-compose.yml", "examples/flights/README.md"] {
+    for name in [
+        "README.md",
+        "Makefile",
+        "docker-compose.yml",
+        "docs/control.md",
+        "examples/flights/README.md",
+    ] {
         for line in document(name).lines().map(str::trim) {
             let Some(rest) = line.strip_prefix("foretell ") else { continue };
             let words: Vec<&str> = rest.split_whitespace().collect();

@@ -25,6 +25,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("control/message", &[]),
     ("control/registry", &["control/message"]),
     ("control/refused", &["model"]),
+    ("control/target", &["control/registry", "model"]),
     ("control/trial", &["compare", "config", "control/message", "model", "recent", "serving"]),
     (
         "control/loader",
@@ -35,6 +36,7 @@ const LAW: &[(&str, &[&str])] = &[
             "control/message",
             "control/refused",
             "control/registry",
+            "control/target",
             "control/trial",
             "model",
             "recent",
@@ -54,6 +56,7 @@ const LAW: &[(&str, &[&str])] = &[
             "compare",
             "config",
             "control/message",
+            "control/registry",
             "features",
             "model",
             "record",

@@ -31,8 +31,13 @@ fn back(from: &str, to: Option<&str>) -> Message {
     Message::Rollback { model: MODEL.into(), from, to, reason: None }
 }
 
+fn configured(version: Option<&str>) -> Option<Configured> {
+    version
+        .map(|version| Configured { version: version.into(), digest: format!("sha256:{version}") })
+}
+
 fn fold(configured: Option<&str>, log: &[Message]) -> Registry {
-    let mut registry = Registry::new(MODEL, configured);
+    let mut registry = Registry::new(MODEL, self::configured(configured).as_ref());
     for (offset, message) in log.iter().enumerate() {
         let _ = registry.apply(offset as i64, message);
     }
@@ -135,6 +140,27 @@ fn a_version_never_changes() {
 }
 
 #[test]
+fn the_configured_version_never_changes_either() {
+    let mut registry = fold(Some("2"), &[]);
+    let mut other = complete("2", Hold);
+    if let Message::RetrainComplete { digest, .. } = &mut other {
+        *digest = "sha256:other".into();
+    }
+    assert_eq!(registry.apply(0, &other), Err(Contradiction::OtherDigest("2".into())));
+    // Announced as it is, it stays at hand.
+    assert_eq!(registry.apply(1, &complete("2", Immediate)), Ok(Effect::Nothing));
+    assert_eq!(registry.source("2"), Some(&Source::Configured { digest: "sha256:2".into() }));
+}
+
+#[test]
+fn what_waits_is_nobodys_fallback() {
+    let log = [complete("2", Immediate), back("2", None), complete("2", Shadow), back("1", None)];
+    check(Some("1"), &log, Some(("1", Some(1)))); // 2 waits; there is nothing before 1
+    let registry = fold(Some("1"), &log);
+    assert_eq!(registry.wanted().map(|wanted| wanted.version).collect::<Vec<_>>(), ["1"]);
+}
+
+#[test]
 fn those_that_served_before_stand_by() {
     let registry = fold(Some("1"), &[complete("2", Immediate), complete("3", Immediate)]);
     let versions: Vec<_> = registry.wanted().map(|wanted| wanted.version).collect();
@@ -162,7 +188,7 @@ fn any_message() -> impl Strategy<Value = Message> {
 proptest! {
     #[test]
     fn a_refused_message_changes_nothing(log in prop::collection::vec(any_message(), 0..40)) {
-        let mut registry = Registry::new(MODEL, Some("1"));
+        let mut registry = Registry::new(MODEL, configured(Some("1")).as_ref());
         for (offset, message) in log.iter().enumerate() {
             let before = registry.clone();
             if registry.apply(offset as i64, message).is_err() {
@@ -189,12 +215,22 @@ proptest! {
         }
     }
 
+    /// Whatever was said before: from the announcement that lets a version wait, it is not among
+    /// those that may serve until `promote` names it or it is announced to serve.
+    #[test]
+    fn what_waits_does_not_serve(log in prop::collection::vec(any_message(), 0..40)) {
+        let registry = fold(Some("1"), &log);
+        for candidate in registry.candidates() {
+            prop_assert!(registry.wanted().all(|wanted| wanted.version != candidate.version));
+        }
+    }
+
     #[test]
     fn what_is_said_of_others_changes_nothing(log in prop::collection::vec(any_message(), 0..40)) {
         let (ours, others): (Vec<_>, Vec<_>) =
             log.into_iter().partition(|message| message.model() == MODEL);
         let alone = fold(Some("1"), &ours);
-        let mut registry = Registry::new(MODEL, Some("1"));
+        let mut registry = Registry::new(MODEL, configured(Some("1")).as_ref());
         for (offset, message) in ours.iter().enumerate() {
             let _ = registry.apply(offset as i64, message);
             for other in &others {
@@ -210,7 +246,7 @@ proptest! {
     fn what_is_left_of_a_log_does_no_harm(
         log in prop::collection::vec((any_message(), any::<bool>()), 0..40),
     ) {
-        let mut registry = Registry::new(MODEL, Some("1"));
+        let mut registry = Registry::new(MODEL, configured(Some("1")).as_ref());
         let mut there = vec![None];
         for (offset, (message, _)) in log.iter().enumerate().filter(|(_, (_, kept))| *kept) {
             let _ = registry.apply(offset as i64, message);

@@ -125,6 +125,26 @@ async fn get(
     Ok(Some(bytes))
 }
 
+/// Characters of a server's own words that are told.
+const WORDS_MAX: usize = 400;
+
+/// As much of a server's words as may be told: what S3 answers holds the request with its
+/// credentials, and another number each time.
+fn brief(words: &str) -> String {
+    let element = |name: &str| {
+        let (_, rest) = words.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once(&format!("</{name}>"))?.0.trim())
+    };
+    let words = match (element("Code"), element("Message")) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        _ => words.to_owned(),
+    };
+    match words.char_indices().nth(WORDS_MAX) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words,
+    }
+}
+
 /// What a server's error comes to.
 fn told(file: String, error: &Error) -> BundleError {
     // The innermost error says most; those around it say the same once more.
@@ -134,7 +154,7 @@ fn told(file: String, error: &Error) -> BundleError {
         innermost = source;
         is_redirect |= innermost.is::<Redirect>();
     }
-    let why = innermost.to_string();
+    let why = brief(&innermost.to_string());
     match error {
         Error::NotFound { .. } => BundleError::Absent { file, why: "it is not there".into() },
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
@@ -230,7 +250,9 @@ impl HttpService for Guarded {
         if parts.status.is_redirection()
             && let Some(to) = parts.headers.get("location")
         {
-            let to = String::from_utf8_lossy(to.as_bytes()).into_owned();
+            // Without its query: that of a signed URL lets in whoever reads it.
+            let to = String::from_utf8_lossy(to.as_bytes());
+            let to = to.split(['?', '#']).next().unwrap_or_default().to_owned();
             return Err(HttpError::new(HttpErrorKind::Decode, Redirect { to }));
         }
         if parts.status.is_success() {
@@ -249,4 +271,18 @@ impl HttpService for Guarded {
 )]
 struct Redirect {
     to: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_a_server_says_only_as_much_is_told_as_may_be() {
+        let s3 = "<?xml version=\"1.0\"?><Error><Code>SignatureDoesNotMatch</Code><Message>It does not match.</Message>\
+                  <AWSAccessKeyId>AKIA</AWSAccessKeyId><RequestId>7</RequestId></Error>";
+        assert_eq!(brief(s3), "SignatureDoesNotMatch: It does not match.");
+        assert_eq!(brief("connection refused"), "connection refused");
+        assert_eq!(brief(&"é".repeat(5_000)).chars().count(), WORDS_MAX + 1);
+    }
 }

@@ -1,5 +1,7 @@
 //! Verdicts on fleets of reports made by hand.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::*;
@@ -156,6 +158,26 @@ fn a_version_on_hold_is_there_when_all_know_it_as_a_candidate() {
     assert_eq!(verdict.headline(), "7 waits for promote (2 of 2)");
     let one = fleet(&[knows("a"), report("b", "6", 38)]);
     assert_eq!(one.verdict(Some(&goal), NOW).headline(), "7 waits for promote on 1 of 2");
+}
+
+#[test]
+fn who_falls_silent_is_lost_unless_another_comes_after_on_its_host() {
+    let old = |instance: &str| Report { at: rfc3339(NOW), ..report(instance, "6", 38) };
+    let later = NOW + SignedDuration::from_secs(60);
+    let new = Report {
+        at: rfc3339(later),
+        started: rfc3339(later),
+        host: "there".into(),
+        ..report("d", "7", 41)
+    };
+    let lived: BTreeSet<String> = ["a", "b"].map(str::to_owned).into();
+    let replaced = Report { host: "there".into(), ..old("b") };
+    let fleet = fleet(&[old("a"), replaced, old("c"), new]);
+    let goal = goal(Stage::Serves);
+    let verdict = fleet.verdict(Some(&goal), later);
+    assert!(verdict.is_converged());
+    assert_eq!(verdict.lost(&lived), ["a"]);
+    assert!(fleet.verdict(Some(&goal), NOW).lost(&lived).is_empty());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The verdict: how a fleet stands at one moment, in words for people and as JSON for programs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Value, json};
@@ -73,6 +74,19 @@ impl Verdict<'_> {
     /// There are instances, and all of them are where they shall be.
     pub fn is_converged(&self) -> bool {
         self.goal.is_some() && !self.living.is_empty() && self.behind.is_empty()
+    }
+
+    /// Those of `instances` that have fallen silent without a word, and that no instance has come
+    /// after on the same host.
+    pub fn lost(&self, instances: &BTreeSet<String>) -> Vec<&str> {
+        let silent = self.silent.iter().map(|(report, _)| *report);
+        let is_replaced = |lost: &Report| {
+            self.living.iter().any(|report| report.host == lost.host && report.started > lost.at)
+        };
+        silent
+            .filter(|report| instances.contains(&report.instance) && !is_replaced(report))
+            .map(|report| report.instance.as_str())
+            .collect()
     }
 
     /// In one line.

@@ -1,0 +1,41 @@
+//! What the loader goes after.
+
+use super::registry::{Candidate, Source, Wanted};
+use crate::model::version::Version;
+
+/// A version that shall serve or wait, free of the registry's borrow.
+pub struct Target {
+    pub version: String,
+    pub control_offset: Option<i64>,
+    /// A rollback chose it.
+    pub is_return: bool,
+    /// URI and digest; `None`: the configured bundle.
+    pub bundle: Option<(String, String)>,
+}
+
+impl Target {
+    pub fn of(wanted: Wanted<'_>) -> Self {
+        let Wanted { version, source, control_offset, is_return } = wanted;
+        Self { version: version.into(), control_offset, is_return, bundle: Self::bundle(source) }
+    }
+
+    pub fn waiting(candidate: Candidate<'_>) -> Self {
+        let Candidate { version, source, control_offset, .. } = candidate;
+        let control_offset = Some(control_offset);
+        let bundle = Self::bundle(source);
+        Self { version: version.into(), control_offset, is_return: false, bundle }
+    }
+
+    fn bundle(source: &Source) -> Option<(String, String)> {
+        match source {
+            Source::Configured { .. } => None,
+            Source::Announced { uri, digest } => Some((uri.clone(), digest.clone())),
+        }
+    }
+
+    /// Is this it?
+    pub fn is(&self, version: &Version) -> bool {
+        version.version == self.version
+            && self.bundle.as_ref().is_none_or(|(_, digest)| *digest == version.digest)
+    }
+}
