@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::message::{Message, Unread};
 use super::refused::Refused;
 use super::registry::{Configured, Effect, Registry, Source};
-use super::target::Target;
+use super::target::{Role, Target};
 use super::trial::Trial;
 use crate::bus::Fatal;
 use crate::bus::tail::{Record, Step, Tail};
@@ -246,11 +246,13 @@ impl<F: FnMut(Event)> Loader<F> {
             let began = Instant::now();
             // What served before needs to prove nothing, least of all beside what does harm.
             let is_new = place == 0 && !target.is_return && !self.serves(target);
-            fetches += usize::from(!self.has(target));
-            if fetches > FETCHES_MAX && !self.has(target) {
+            let is_fetched = !self.has(target) && !self.refused.stands(&target.version, began);
+            fetches += usize::from(is_fetched);
+            if is_fetched && fetches > FETCHES_MAX {
                 continue;
             }
-            if let Some(version) = self.load(target, is_new) {
+            let role = if is_new { Role::New } else { Role::Known };
+            if let Some(version) = self.load(target, role) {
                 self.swap(version, target, began.elapsed());
                 return;
             }
@@ -302,7 +304,7 @@ impl<F: FnMut(Event)> Loader<F> {
             .iter()
             .position(|target| !self.has(target) && !self.refused.stands(&target.version, now));
         if let Some(at) = missing {
-            self.load(&targets[at], at < waiting);
+            self.load(&targets[at], if at < waiting { Role::New } else { Role::StandsBy });
         }
         let passed = targets[..waiting].iter().filter(|target| self.has(target));
         let passed = passed.map(|target| target.version.clone()).collect();
@@ -335,8 +337,9 @@ impl<F: FnMut(Event)> Loader<F> {
     }
 
     /// A version by its digest, from memory or through the gate; `None`: it was refused, now or
-    /// before. `is_new`: it has to prove itself on recent events as well.
-    fn load(&mut self, target: &Target, is_new: bool) -> Option<Arc<Version>> {
+    /// before.
+    fn load(&mut self, target: &Target, role: Role) -> Option<Arc<Version>> {
+        let is_new = role == Role::New;
         let at = self.loaded.iter().position(|version| target.is(version));
         let known = at.map(|at| self.loaded.remove(at));
         if let Some(version) = known.as_ref().filter(|_| !is_new) {
@@ -367,7 +370,8 @@ impl<F: FnMut(Event)> Loader<F> {
                 true
             }
         };
-        if is_news {
+        // Nobody has asked for what only stands by; its store may have forgotten it.
+        if is_news && (refusal.is_none() || role != Role::StandsBy) {
             let version = target.version.clone();
             (self.tell)(Event::Judged { version, times, refusal, comparison });
         }

@@ -39,3 +39,14 @@ impl Target {
             && self.bundle.as_ref().is_none_or(|(_, digest)| *digest == version.digest)
     }
 }
+
+/// What a version is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// To serve or wait for the first time: it has to prove itself on recent events as well.
+    New,
+    /// It has served before.
+    Known,
+    /// The same, and nobody has asked for it.
+    StandsBy,
+}
