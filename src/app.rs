@@ -23,7 +23,8 @@ use crate::bus::publish::Publisher;
 use crate::bus::tail::Tail;
 use crate::bus::{Bus, Fatal};
 use crate::config::{Config, Listen};
-use crate::control::loader::{Event, Loader, Setup};
+use crate::control::event::Event;
+use crate::control::loader::{Loader, Setup};
 use crate::control::message::Message;
 use crate::control::registry::Configured;
 use crate::encode::Encoder;
@@ -273,17 +274,16 @@ impl Told {
                 }
                 status.judged(&version, &times, refusal.as_ref(), comparison.as_deref());
             }
-            Event::Swapped { served, load_seconds } => {
+            Event::Swapped { served } => {
                 let Served { version, control_offset, .. } = &*served;
                 tracing::info!(
                     model = version.model,
                     version = version.version,
                     digest = version.digest,
                     control_offset,
-                    load_seconds,
                     "serves"
                 );
-                status.swapped(&served, load_seconds);
+                status.swapped(&served);
             }
             Event::Shadowed { served } => {
                 let version = served.shadow.as_ref().map(|shadow| &shadow.version.version);

@@ -11,8 +11,8 @@
 //! [`control::registry`] folds → [`model::store`] fetches → [`model::gate`] judges → [`serving`]
 //! swaps; the worker sees it at its next batch.
 //!
-//! Threads: one a worker, one for the loader, and the main thread with a small tokio runtime for
-//! HTTP, signals and timers ([`app`]).
+//! Threads: one a worker, one for the loader, one for each model on its way, and the main thread
+//! with a small tokio runtime for HTTP, signals and timers ([`app`]).
 //!
 //! Invariants, each with the test that holds it:
 //!

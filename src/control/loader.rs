@@ -1,16 +1,18 @@
 //! The loader: reads the control log, keeps the registry, and puts into the slot what it wants.
 //!
-//! One thread of its own: fetching, importing and gating a model never delay a batch. It reads the
+//! One thread of its own, and one for each version on its way (`fetches.rs`): fetching, importing
+//! and gating a model never delay a batch, nor a message. It reads the
 //! log from its start to its end before the first event is consumed, loads only what shall serve
 //! or waits then, and follows. What the log brings at once is folded before anything is loaded: of a
 //! storm of announcements only what stands at its end is fetched.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::event::Event;
+use super::fetches::{Fetched, Fetches};
 use super::message::{Message, Unread};
 use super::refused::Refused;
 use super::registry::{Configured, Effect, Registry, Source};
@@ -20,7 +22,7 @@ use crate::bus::Fatal;
 use crate::bus::tail::{Record, Step, Tail};
 use crate::compare::Comparison;
 use crate::config::{Gate, Probation};
-use crate::model::gate::{self, Check, Expected, Refusal, Settings, Times};
+use crate::model::gate::{Check, Refusal, Settings, Times};
 use crate::model::store::Store;
 use crate::model::traffic::{Bounds, Replay};
 use crate::model::version::Version;
@@ -32,8 +34,8 @@ use crate::stop::Stop;
 /// How long one look at the log waits: a wish to stop is seen within it.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Versions that are fetched at most before what is in memory serves.
-const FETCHES_MAX: usize = 2;
+/// The same while a version is on its way.
+const SHORT_TICK: Duration = Duration::from_millis(5);
 /// Of many that wait, so many of the newest are loaded, and the shadow.
 const CANDIDATES_MAX: usize = 4;
 /// On fewer recent events nothing is judged: one that differs would be too many.
@@ -41,33 +43,12 @@ const REPLAY_ROWS_MIN: usize = 100;
 /// So many events are scored by a shadow before what it costs counts.
 const SHADOW_ROWS_MIN: u64 = 10_000;
 
-/// What the loader tells: for logs, metrics and reports.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// The loader has come round once more.
-    Round,
-    /// A control record was read: its type, `unknown` or `malformed`.
-    Message { offset: i64, kind: &'static str },
-    /// A control record was passed over: unknown, malformed, or against what was said before.
-    Skipped { offset: i64, why: String },
-    /// The versions that have passed the gate and wait for `promote`, all of them.
-    Candidates(Vec<String>),
-    /// A version went through the gate: what each check took, what it failed if it did, and how it
-    /// compared with what serves if it came so far.
-    Judged {
-        version: String,
-        times: Times,
-        refusal: Option<Refusal>,
-        comparison: Option<Box<Comparison>>,
-    },
-    /// Another version serves.
-    Swapped { served: Arc<Served>, load_seconds: f64 },
-    /// What serves has another shadow, or none any more.
-    Shadowed { served: Arc<Served> },
-    /// This instance asks for something by itself; it has to be published.
-    Asks(Message),
-    /// The log has been read to the end it had at the start.
-    CaughtUp { messages: u64 },
+/// What became of the wish for a version.
+enum Load {
+    Ready(Arc<Version>),
+    OnItsWay,
+    /// Now or before.
+    Refused,
 }
 
 /// What a loader is set up with.
@@ -95,15 +76,17 @@ pub struct Loader<F> {
     setup: Setup,
     tail: Tail,
     registry: Registry,
-    store: Store,
+    fetches: Fetches,
     serving: Serving,
     recent: Recent,
     /// Oldest use first.
     loaded: Vec<Arc<Version>>,
     refused: Refused,
     trial: Trial,
-    /// Something that may be asked for next is not loaded yet.
+    /// Nothing has been done yet about what the log said before the start.
     is_unsettled: bool,
+    /// The version that has just proven itself.
+    proven: Option<String>,
     /// Versions that were too much to keep since the last swap.
     let_go: BTreeSet<String>,
     tell: F,
@@ -126,15 +109,16 @@ impl<F: FnMut(Event)> Loader<F> {
         });
         Self {
             registry: Registry::new(&setup.model, named.as_ref()),
+            fetches: Fetches::new(&setup.model, store, setup.settings.clone()),
             setup,
             tail,
-            store,
             serving,
             recent,
             loaded: configured.into_iter().collect(),
             refused: Refused::default(),
             trial: Trial::none(),
             is_unsettled: false,
+            proven: None,
             let_go: BTreeSet::new(),
             tell,
             messages: 0,
@@ -150,7 +134,9 @@ impl<F: FnMut(Event)> Loader<F> {
         while !self.setup.stop.is_requested() {
             (self.tell)(Event::Round);
             let has_news = self.read()?;
-            if has_news || self.is_unsettled || self.refused.has_due(Instant::now()) {
+            let has_version = self.take_fetched();
+            let is_due = self.refused.has_due(Instant::now());
+            if has_news || has_version || is_due || self.is_unsettled {
                 self.settle();
             }
             self.judge();
@@ -158,14 +144,13 @@ impl<F: FnMut(Event)> Loader<F> {
         Ok(())
     }
 
-    /// Reads to the end and loads what shall serve after all of it: versions that came and went
-    /// meanwhile are not even fetched, and what waits can wait until the first event.
+    /// Reads to the end; what shall serve after all of it is loaded then, and versions that came and
+    /// went meanwhile are not even fetched.
     fn catch_up(&mut self) -> Result<(), Fatal> {
         while !self.setup.stop.is_requested() {
             match self.tail.next(TICK)? {
                 Step::Record(record) => self.fold(&record),
                 Step::End => {
-                    self.serve();
                     self.is_unsettled = true;
                     (self.tell)(Event::CaughtUp { messages: self.messages });
                     return Ok(());
@@ -179,7 +164,11 @@ impl<F: FnMut(Event)> Loader<F> {
     /// Folds in what the log has; says whether that was anything.
     fn read(&mut self) -> Result<bool, Fatal> {
         let mut has_news = false;
-        let mut wait = TICK;
+        let mut wait = match self.is_unsettled {
+            true => Duration::ZERO,
+            false if self.fetches.is_empty() => TICK,
+            false => SHORT_TICK,
+        };
         while let Step::Record(record) = self.tail.next(wait)?
             && !self.setup.stop.is_requested()
         {
@@ -231,30 +220,37 @@ impl<F: FnMut(Event)> Loader<F> {
             let waits = || registry.candidates().any(|candidate| candidate.version == version);
             registry.wanted().any(|wanted| wanted.version == version) || waits()
         });
+        self.is_unsettled = false;
         self.serve();
-        self.is_unsettled = self.stand_by();
+        self.stand_by();
         self.set_shadow();
         self.forget_old();
+        self.proven = None;
     }
 
-    /// Puts into the slot the first of the wanted versions that passes the gate. While a store does
-    /// not answer, few are asked of it: what is in memory serves meanwhile.
+    /// Puts into the slot the first of the wanted versions that passes the gate. What serves goes on
+    /// while that is on its way; if nothing does, and the first cannot serve, what is in memory
+    /// serves meanwhile.
     fn serve(&mut self) {
         let wanted: Vec<_> = self.registry.wanted().map(Target::of).collect();
-        let mut fetches = 0;
+        let mut is_any_on_its_way = false;
         for (place, target) in wanted.iter().enumerate() {
-            let began = Instant::now();
             // What served before needs to prove nothing, least of all beside what does harm.
             let is_new = place == 0 && !target.is_return && !self.serves(target);
-            let is_fetched = !self.has(target) && !self.refused.stands(&target.version, began);
-            fetches += usize::from(is_fetched);
-            if is_fetched && fetches > FETCHES_MAX {
+            let role = if is_new { Role::New } else { Role::Known };
+            if is_any_on_its_way && !self.has(target) {
                 continue;
             }
-            let role = if is_new { Role::New } else { Role::Known };
-            if let Some(version) = self.load(target, role) {
-                self.swap(version, target, began.elapsed());
-                return;
+            match self.load(target, role) {
+                Load::Ready(version) => {
+                    if !(is_any_on_its_way && self.serving.load().is_some()) {
+                        self.swap(version, target);
+                    }
+                    return;
+                }
+                Load::OnItsWay if place == 0 => return,
+                Load::OnItsWay => is_any_on_its_way = true,
+                Load::Refused => {}
             }
         }
     }
@@ -267,7 +263,7 @@ impl<F: FnMut(Event)> Loader<F> {
         self.serving.load().is_some_and(|served| target.is(&served.version))
     }
 
-    fn swap(&mut self, version: Arc<Version>, target: &Target, took: Duration) {
+    fn swap(&mut self, version: Arc<Version>, target: &Target) {
         let before = self.serving.load();
         let same = |served: &Arc<Served>| {
             served.version.digest == version.digest
@@ -282,13 +278,12 @@ impl<F: FnMut(Event)> Loader<F> {
         self.let_go.clear();
         let served = Arc::new(Served::alone(version, target.control_offset));
         self.serving.swap(Arc::clone(&served));
-        (self.tell)(Event::Swapped { served, load_seconds: took.as_secs_f64() });
+        (self.tell)(Event::Swapped { served });
     }
 
-    /// Loads what may be asked to serve next: what waits for `promote`, which so is known to be able
-    /// to, and what a rollback would go to. One fetch at a time, so that the log is read between
-    /// two; says whether there is more to do.
-    fn stand_by(&mut self) -> bool {
+    /// Loads what may be asked to serve next, one after another: what waits for `promote`, which so
+    /// is known to be able to, and what a rollback would go to.
+    fn stand_by(&mut self) {
         let mut waiting: Vec<_> = self.registry.candidates().collect();
         waiting.sort_by_key(|candidate| Reverse(candidate.control_offset));
         waiting.truncate(CANDIDATES_MAX);
@@ -303,8 +298,9 @@ impl<F: FnMut(Event)> Loader<F> {
         let missing = targets
             .iter()
             .position(|target| !self.has(target) && !self.refused.stands(&target.version, now));
-        if let Some(at) = missing {
-            self.load(&targets[at], if at < waiting { Role::New } else { Role::StandsBy });
+        if let Some(at) = missing.filter(|_| self.fetches.is_empty()) {
+            let role = if at < waiting { Role::New } else { Role::StandsBy };
+            self.fetches.begin(&targets[at], role);
         }
         let passed = targets[..waiting].iter().filter(|target| self.has(target));
         let passed = passed.map(|target| target.version.clone()).collect();
@@ -314,7 +310,6 @@ impl<F: FnMut(Event)> Loader<F> {
         {
             self.trial.compare_with(version);
         }
-        missing.is_some()
     }
 
     /// Gives what serves the shadow that the registry wants, if that is loaded.
@@ -336,33 +331,57 @@ impl<F: FnMut(Event)> Loader<F> {
         (self.tell)(Event::Shadowed { served });
     }
 
-    /// A version by its digest, from memory or through the gate; `None`: it was refused, now or
-    /// before.
-    fn load(&mut self, target: &Target, role: Role) -> Option<Arc<Version>> {
-        let is_new = role == Role::New;
-        let at = self.loaded.iter().position(|version| target.is(version));
-        let known = at.map(|at| self.loaded.remove(at));
-        if let Some(version) = known.as_ref().filter(|_| !is_new) {
-            self.loaded.push(Arc::clone(version));
-            return known;
-        }
+    /// A version by its digest: from memory, or else it is fetched.
+    fn load(&mut self, target: &Target, role: Role) -> Load {
         if self.refused.stands(&target.version, Instant::now()) {
-            self.loaded.extend(known);
-            return None;
+            return Load::Refused;
         }
-        let (mut times, mut comparison) = (Times::default(), None);
-        // A bug in an importer shall not take down what serves, nor keep an instance from starting.
-        let admit =
-            AssertUnwindSafe(|| self.admit(target, known, is_new, &mut times, &mut comparison));
-        let admitted = catch_unwind(admit).unwrap_or_else(|_| {
-            let message = "loading it panicked, which is a bug of foretell; the log says where";
-            Err(Refusal::new(Check::Import, message))
+        let Some(at) = self.loaded.iter().position(|version| target.is(version)) else {
+            // Where too many are on their way, the end of one of them leads back here.
+            let _ = self.fetches.has(target) || self.fetches.begin(target, role);
+            return Load::OnItsWay;
+        };
+        let version = self.loaded.remove(at);
+        if role == Role::New && self.proven.as_ref() != Some(&version.digest) {
+            let (target, times, version) = (target.clone(), Times::default(), Ok(version));
+            let judged = self.conclude(Fetched { target, role, times, version });
+            return judged.map_or(Load::Refused, Load::Ready);
+        }
+        self.loaded.push(Arc::clone(&version));
+        Load::Ready(version)
+    }
+
+    /// Takes in what has been fetched, and says whether anything was. What the log does not want
+    /// any more is let go.
+    fn take_fetched(&mut self) -> bool {
+        let mut is_any = false;
+        while let Some(fetched) = self.fetches.take() {
+            is_any = true;
+            let version = &fetched.target.version;
+            let waits = || self.registry.candidates().any(|other| other.version == version);
+            if self.registry.wanted().any(|other| other.version == version) || waits() {
+                self.conclude(fetched);
+            }
+        }
+        is_any
+    }
+
+    /// A version that has passed the gate, or has not, is kept or refused: a new one has to prove
+    /// itself on what this instance has seen lately as well.
+    fn conclude(&mut self, fetched: Fetched) -> Option<Arc<Version>> {
+        let Fetched { target, role, mut times, version } = fetched;
+        let mut comparison = None;
+        let judged = version.and_then(|version| {
+            if role == Role::New {
+                self.prove(&version, &mut times, &mut comparison)?;
+            }
+            Ok(version)
         });
         // What a wish to stop interrupted was not refused.
-        if admitted.is_err() && self.setup.stop.is_requested() {
+        if judged.is_err() && self.setup.stop.is_requested() {
             return None;
         }
-        let refusal = admitted.as_ref().err().cloned();
+        let refusal = judged.as_ref().err().cloned();
         let is_news = match &refusal {
             Some(refusal) => self.refused.note(&target.version, refusal, Instant::now()),
             None => {
@@ -372,53 +391,36 @@ impl<F: FnMut(Event)> Loader<F> {
         };
         // Nobody has asked for what only stands by; its store may have forgotten it.
         if is_news && (refusal.is_none() || role != Role::StandsBy) {
-            let version = target.version.clone();
+            let version = target.version;
             (self.tell)(Event::Judged { version, times, refusal, comparison });
         }
-        let version = admitted.ok()?;
+        let version = judged.ok()?;
+        self.proven = Some(version.digest.clone()).filter(|_| role == Role::New);
         self.loaded.push(Arc::clone(&version));
         Some(version)
     }
 
-    /// Fetches a version that is not known yet and lets it through the gate; that it can score what
-    /// this instance has seen lately is a part of it for a new one.
-    fn admit(
+    /// Compares a version with what serves, unless that is known to do harm, on recent events.
+    fn prove(
         &self,
-        target: &Target,
-        known: Option<Arc<Version>>,
-        is_new: bool,
+        version: &Version,
         times: &mut Times,
         comparison: &mut Option<Box<Comparison>>,
-    ) -> Result<Arc<Version>, Refusal> {
-        let version = match known {
-            Some(version) => version,
-            None => Arc::new(self.fetch(target, times)?),
-        };
+    ) -> Result<(), Refusal> {
         let events = self.recent.events();
         let served = self.serving.load().filter(|served| {
             let is_good = !self.registry.is_rolled_back(&served.version.version);
-            is_new && is_good && served.version.digest != version.digest
+            is_good && served.version.digest != version.digest
         });
-        if let Some(served) = served.filter(|_| events.len() >= REPLAY_ROWS_MIN) {
-            times.of(Check::Traffic, || {
-                let replay = Replay::of(&served.version, &version, &events);
-                let judged = replay.judge(self.setup.bounds());
-                *comparison = Some(Box::new(replay.comparison));
-                judged
-            })?;
-        }
-        Ok(version)
-    }
-
-    fn fetch(&self, target: &Target, times: &mut Times) -> Result<Version, Refusal> {
-        let Some((uri, digest)) = &target.bundle else {
-            return Err(Refusal::new(Check::Fetch, "the configured bundle is no longer in memory"));
+        let Some(served) = served.filter(|_| events.len() >= REPLAY_ROWS_MIN) else {
+            return Ok(());
         };
-        let Setup { model, settings, .. } = &self.setup;
-        let bundle = times.of(Check::Fetch, || Ok(self.store.fetch(uri, digest)?))?;
-        let expected =
-            Expected { model: Some(model), version: Some(&target.version), digest: Some(digest) };
-        Ok(gate::judge(bundle, expected, settings, times)?.version)
+        times.of(Check::Traffic, || {
+            let replay = Replay::of(&served.version, version, &events);
+            let judged = replay.judge(self.setup.bounds());
+            *comparison = Some(Box::new(replay.comparison));
+            judged
+        })
     }
 
     /// Asks for what the conduct of the served version and its shadow call for, as long as it is

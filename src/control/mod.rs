@@ -1,5 +1,7 @@
 //! Who serves: control messages, the registry that folds them, and the loader that acts on it.
 
+pub mod event;
+pub mod fetches;
 pub mod loader;
 pub mod message;
 pub mod refused;

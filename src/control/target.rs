@@ -4,6 +4,7 @@ use super::registry::{Candidate, Source, Wanted};
 use crate::model::version::Version;
 
 /// A version that shall serve or wait, free of the registry's borrow.
+#[derive(Debug, Clone)]
 pub struct Target {
     pub version: String,
     pub control_offset: Option<i64>,
@@ -31,6 +32,11 @@ impl Target {
             Source::Configured { .. } => None,
             Source::Announced { uri, digest } => Some((uri.clone(), digest.clone())),
         }
+    }
+
+    /// Is it the same version, whatever chose it?
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.version == other.version && self.bundle == other.bundle
     }
 
     /// Is this it?

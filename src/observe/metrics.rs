@@ -80,9 +80,8 @@ impl Metrics {
         self.count(&table::CONTROL_MESSAGES, &[kind], 1);
     }
 
-    pub fn swapped(&self, load_seconds: f64) {
+    pub fn swapped(&self) {
         self.count(&table::MODEL_SWAPS, &[], 1);
-        self.record(&table::MODEL_LOAD_SECONDS, &[], load_seconds);
     }
 
     /// A version went through the gate.
@@ -90,8 +89,13 @@ impl Metrics {
         for (check, time) in &times.0 {
             self.record(&table::GATE_SECONDS, &[check.as_str()], time.as_secs_f64());
         }
-        if let Some(check) = failed {
-            self.count(&table::MODEL_REFUSALS, &[check.as_str()], 1);
+        match failed {
+            Some(check) => self.count(&table::MODEL_REFUSALS, &[check.as_str()], 1),
+            // What was in memory only proves itself once more.
+            None if times.0.iter().any(|(check, _)| *check == Check::Fetch) => {
+                self.record(&table::MODEL_LOAD_SECONDS, &[], times.sum().as_secs_f64());
+            }
+            None => {}
         }
     }
 

@@ -38,8 +38,8 @@ pub fn serving() -> Status {
     let status = starting();
     status.control_message(41, "retrain-complete");
     status.control_log_read();
-    status.swapped(&served("1", None), 0.2);
-    status.swapped(&served("2", Some(41)), 0.2);
+    status.swapped(&served("1", None));
+    status.swapped(&served("2", Some(41)));
     status.control_message(42, "retrain-complete");
     let times = Times(vec![(Check::Fetch, Duration::from_millis(30))]);
     let refusal = Refusal::new(Check::Golden, "row 1 gives 2, 1 was recorded");

@@ -88,9 +88,9 @@ impl Status {
         facts.changed();
     }
 
-    /// Another version serves. It took `load_seconds` to read it and to let it through the gate.
-    pub fn swapped(&self, served: &Served, load_seconds: f64) {
-        self.0.metrics.swapped(load_seconds);
+    /// Another version serves.
+    pub fn swapped(&self, served: &Served) {
+        self.0.metrics.swapped();
         let serves = Serves {
             version: served.version.version.clone(),
             digest: served.version.digest.clone(),

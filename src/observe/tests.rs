@@ -50,7 +50,7 @@ fn an_instance_becomes_ready_step_by_step_and_says_what_it_waits_for() {
     status.control_log_read();
     let refused = "version `3` was refused: golden: row 1 gives 2, 1 was recorded";
     check(&status, &[(VersionServes, refused), (WorkersJoined, none)]);
-    status.swapped(&samples::served("4", Some(8)), 0.1);
+    status.swapped(&samples::served("4", Some(8)));
     status.worker(1).joined();
     check(&status, &[(WorkersJoined, "1 of 2 workers have joined the group")]);
     status.worker(0).joined();
@@ -99,7 +99,7 @@ fn a_change_is_worth_a_report_and_the_same_again_is_not() {
     assert!(changed());
     status.candidates(Vec::new());
     assert!(changed());
-    status.swapped(&samples::served("4", Some(44)), 0.1);
+    status.swapped(&samples::served("4", Some(44)));
     assert!(changed());
 }
 

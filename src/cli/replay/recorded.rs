@@ -1,7 +1,7 @@
 //! What a topic of predictions says of a range of events.
 //!
 //! One slot for each offset of the range, so that neither order, nor the number of partitions, nor an
-//! event that was answered again matters: the last answer on the topic wins. The range bounds the
+//! event that was answered again matters: of those in one partition the last wins. The range bounds the
 //! memory, and what is too much is refused before anything is read.
 
 use std::borrow::Cow;

@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use super::deployment::Deployment;
-use super::eventually::SOON;
-use super::feeder;
+use super::eventually::{SOON, eventually};
+use super::feeder::{self, Feeder};
 use super::model;
 use super::probe::Probe;
 use super::reports::await_report;
 use super::scratch;
+use super::swap::{Chosen, PARTITIONS, await_served, check};
 use crate::store::server::{Server, whole};
 
 /// After a restart with the server gone, the same version serves from the first event on.
@@ -61,4 +63,39 @@ fn a_message_cannot_make_an_instance_read_elsewhere() {
         report.last_refusal.as_ref().is_some_and(|refusal| refusal.version == "2")
     });
     assert_eq!(server.requests(), 0);
+}
+
+/// The fetch would end after ten minutes, and the test does not wait for that.
+#[test]
+fn a_store_that_hangs_delays_neither_what_serves_nor_the_way_back() {
+    let server = Server::start(|_, _, _| {
+        loop {
+            thread::park();
+        }
+    });
+    let bundles = model::bundle(2);
+    let bundles = bundles.parent().expect("bundles stand in a folder").display().to_string();
+    let deployment = Deployment::new("hangs", PARTITIONS)
+        .with("model.allowed_uris", vec![server.url("/models"), bundles])
+        .with("model.fetch_jitter_ms", 0)
+        .with("model.fetch_timeout_ms", 600_000);
+    let deployment = Arc::new(deployment);
+    let mut probe = Probe::new(&deployment);
+    let feeder = Feeder::start(&deployment, 500);
+    let mut instance = deployment.start();
+    probe.await_answers(SOON, 100);
+    let second = deployment.announce(&model::bundle(2));
+    await_served(&mut probe, second);
+    let third = model::bundle(3);
+    let third = third.to_str().expect("the folder's name is text");
+    deployment.say("model announce", &[third, "--uri", &server.url("/models/3")]);
+    eventually(SOON, "the server to be asked", || (server.requests() > 0).then_some(()));
+    let back = deployment.say("model rollback", &["--from", "3"]);
+    await_served(&mut probe, back);
+    feeder.stop();
+    probe.await_all(SOON);
+    check(&mut probe, &Chosen::from([(None, 1), (Some(second), 2), (Some(back), 2)]));
+    // Nor is a stop delayed.
+    let (end, _) = instance.terminate(SOON);
+    assert_eq!(end.code, Some(0), "{}", end.said);
 }

@@ -118,11 +118,16 @@ fn a_replay_says_how_another_version_differs_from_what_was_recorded() {
     assert_eq!(same["against"]["difference"]["max"], json!(0.0));
     assert_eq!(same["against"]["slices"], json!([]));
 
-    // An event that was answered again: the last answer counts, wherever it stands.
-    let mut again = predictions.values().next().expect("there are some").clone();
+    // An event that was answered again, under its own key as always: the last answer counts.
+    let (place, again) = predictions.iter().next().expect("there are some");
+    let all = topics::read(&deployment, events);
+    let event = all.iter().find(|event| (event.partition, event.offset) == *place);
+    let key = event.and_then(|event| event.key.clone()).expect("the feeder gives keys");
+    let key = String::from_utf8(key).expect("a key of the feeder is text");
+    let mut again = again.clone();
     again["version"] = "3".into();
     let recorded = &deployment.topics.predictions;
-    topics::publish(&deployment, recorded, "another key", &again.to_string());
+    topics::publish(&deployment, recorded, &key, &again.to_string());
     topics::publish(&deployment, recorded, "bad", "no prediction");
     let told = replay(&deployment, &model::bundle(2), &["--against", recorded]);
     assert_eq!(told["against"]["versions"], json!({"1": 999, "3": 1}));
