@@ -24,9 +24,9 @@ use crate::bus::tail::Tail;
 use crate::bus::{Bus, Fatal};
 use crate::config::{Config, Listen};
 use crate::control::event::Event;
-use crate::control::loader::{Loader, Setup};
+use crate::control::loader::{Loader, Setup, named};
 use crate::control::message::Message;
-use crate::control::registry::Configured;
+use crate::control::say::say;
 use crate::encode::Encoder;
 use crate::features::decode::Limits;
 use crate::model::gate::{self, Admitted, Check, Expected, Refusal, Settings, Times};
@@ -267,7 +267,7 @@ impl Told {
                         let again = *is_transient;
                         tracing::error!(version, check, again, "refused: {message}");
                     }
-                    None if times.0.iter().any(|(check, _)| *check == Check::Fetch) => {
+                    None if times.has(Check::Fetch) => {
                         tracing::info!(version, load_seconds, "passes the gate");
                     }
                     None => tracing::info!(version, "still passes on recent events"),
@@ -303,14 +303,9 @@ impl Told {
 
     /// Publishes without waiting. What gets lost is said again while its reason lasts.
     fn ask(&self, control: &str, message: &Message) {
-        let sent = serde_json::to_string(message).map_err(|error| error.to_string());
-        let sent = sent.and_then(|value| {
-            tracing::warn!("asks by itself: {value}");
-            let key = Some(message.model().as_bytes());
-            self.publisher.send(control, key, value.as_bytes()).map_err(|error| error.to_string())
-        });
-        if let Err(error) = sent {
-            tracing::error!("could not ask: {error}");
+        match say(&self.publisher, control, message) {
+            Ok(value) => tracing::warn!("asks by itself: {value}"),
+            Err(error) => tracing::error!("could not ask: {error}"),
         }
     }
 }
@@ -342,10 +337,7 @@ fn identity(config: &Config, configured: Option<&Version>) -> Identity {
             format!("{group}-{host}-{}-{now:x}", std::process::id())
         }
     };
-    let configured = configured.map(|Version { version, digest, .. }| Configured {
-        version: version.clone(),
-        digest: digest.clone(),
-    });
+    let configured = configured.map(named);
     Identity { instance, host, model: config.model.name.clone(), configured }
 }
 

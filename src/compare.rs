@@ -139,12 +139,19 @@ impl Comparison {
     }
 }
 
-fn share(part: u64, whole: u64) -> f64 {
+/// A part of a whole, 0 to 1; of nothing it is 0.
+pub fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// The largest difference of an output, as golden rows count it.
-fn difference(first: &[f64], second: &[f64]) -> Option<f64> {
+/// A share as people read it.
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+/// The largest difference of an output to the first's: absolute up to 1, relative above. `None`:
+/// there are not as many.
+pub fn difference(first: &[f64], second: &[f64]) -> Option<f64> {
     let pairs = first.iter().zip(second);
     let differences = pairs.map(|(one, other)| (other - one).abs() / one.abs().max(1.0));
     (first.len() == second.len()).then(|| differences.fold(0.0, f64::max))

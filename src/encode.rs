@@ -1,5 +1,6 @@
 //! What goes out: the prediction's JSON and the dead letter's headers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -193,6 +194,8 @@ pub struct Scored<'a> {
     /// Offset of the control message that chose the version, of a shadow that of its announcement;
     /// `None`: the configuration did.
     pub control_offset: Option<i64>,
+    /// They are a candidate's, for comparison.
+    pub is_shadow: bool,
 }
 
 /// Turns scores into letters.
@@ -222,7 +225,9 @@ impl Encoder {
     }
 
     /// Adds one letter for each event of `scored`, which are those of `rows` of the batch: a
-    /// prediction or a dead letter. `letter_bytes_max` bounds key, value and headers of a record.
+    /// prediction or a dead letter. Of a shadow's scores only predictions: that an event has no
+    /// answer is the served version's to say. `letter_bytes_max` bounds key, value and headers of
+    /// a record.
     pub fn encode<'a>(
         &'a self,
         batch: &'a Batch,
@@ -233,43 +238,34 @@ impl Encoder {
     ) {
         let bytes_max = letter_bytes_max.saturating_sub(RECORD_OVERHEAD);
         for (event, &row) in rows.iter().enumerate() {
-            let outputs = match scored.scores.outputs(event) {
-                Ok(outputs) => outputs,
-                Err(reject) => {
-                    self.dead_letter(batch, row, reject, bytes_max, outbox);
-                    continue;
-                }
-            };
-            let prediction = self.prediction(&batch.record(row), event, outputs, scored);
-            let left = bytes_left(batch, row, bytes_max, outbox);
-            let to = Destination::Predictions;
-            if let Err(bytes) = outbox.predict(row, to, left, |arena| write(arena, &prediction)) {
-                let message = format!("the prediction has {bytes} bytes, {left} are left for it");
-                let reject = Reject::new(Reason::PredictionTooLarge, message);
+            let answered = self.answer(batch, row, (event, scored), bytes_max, outbox);
+            if let Err(reject) = answered
+                && !scored.is_shadow
+            {
                 self.dead_letter(batch, row, &reject, bytes_max, outbox);
             }
         }
     }
 
-    /// Adds what a shadow would have said of the same events. What it cannot score, or what does
-    /// not fit, is left out: that an event has no answer is the served version's to say.
-    pub fn encode_shadow<'a>(
+    /// Adds a prediction, or says why there is none.
+    fn answer<'a>(
         &'a self,
         batch: &'a Batch,
-        rows: &[usize],
-        scored: Scored<'a>,
-        letter_bytes_max: usize,
+        row: usize,
+        (event, scored): (usize, Scored<'a>),
+        bytes_max: usize,
         outbox: &mut Outbox,
-    ) {
-        let bytes_max = letter_bytes_max.saturating_sub(RECORD_OVERHEAD);
-        for (event, &row) in rows.iter().enumerate() {
-            if let Ok(outputs) = scored.scores.outputs(event) {
-                let prediction = self.prediction(&batch.record(row), event, outputs, scored);
-                let left = bytes_left(batch, row, bytes_max, outbox);
-                let write = |arena: &mut _| write(arena, &prediction);
-                let _ = outbox.predict(row, Destination::Shadow, left, write);
-            }
-        }
+    ) -> Result<(), Cow<'a, Reject>> {
+        let outputs = scored.scores.outputs(event).map_err(Cow::Borrowed)?;
+        let prediction = self.prediction(&batch.record(row), event, outputs, scored);
+        let forwarded = batch.headers(row).filter(|header| outbox.forwards(header.name));
+        let taken = length(batch.record(row).key) + length_of_headers(forwarded);
+        let left = bytes_max.saturating_sub(taken);
+        let to = if scored.is_shadow { Destination::Shadow } else { Destination::Predictions };
+        outbox.predict(row, to, left, |arena| write(arena, &prediction)).map_err(|bytes| {
+            let message = format!("the prediction has {bytes} bytes, {left} are left for it");
+            Cow::Owned(Reject::new(Reason::PredictionTooLarge, message))
+        })
     }
 
     fn prediction<'a>(
@@ -279,7 +275,7 @@ impl Encoder {
         outputs: &'a [f64],
         scored: Scored<'a>,
     ) -> Prediction<'a> {
-        let Scored { scores, version, control_offset } = scored;
+        let Scored { scores, version, control_offset, .. } = scored;
         let spans = scores.spans(event);
         let event = record.value.unwrap_or_default();
         let (id, carried) = if self.has_id { spans.split_at(1) } else { (&[][..], spans) };
@@ -369,12 +365,6 @@ fn attempt(batch: &Batch, row: usize) -> u64 {
     let before = batch.headers(row).find(|header| header.name == b"foretell.attempt");
     let text = before.and_then(|header| std::str::from_utf8(header.value?).ok());
     text.and_then(|text| text.parse::<u64>().ok()).map_or(1, |before| before.saturating_add(1))
-}
-
-/// What a prediction's own bytes may come to, its key and forwarded headers taken off.
-fn bytes_left(batch: &Batch, row: usize, bytes_max: usize, outbox: &Outbox) -> usize {
-    let forwarded = batch.headers(row).filter(|header| outbox.forwards(header.name));
-    bytes_max.saturating_sub(length(batch.record(row).key) + length_of_headers(forwarded))
 }
 
 fn length(bytes: Option<&[u8]>) -> usize {

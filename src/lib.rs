@@ -5,11 +5,13 @@
 //!
 //! An event's way, six hops on one thread: [`bus::kafka`] collects → [`worker`] → [`score`] →
 //! [`features::decode`] → [`model::forest`] → [`encode`] → [`bus::kafka`] sends, and once a batch
-//! settles. No channel, no task and no lock on this path (one lock a batch for ONNX, `model/onnx/sessions.rs`).
+//! settles. No channel, no task and no lock on this path (one a batch for ONNX, `model/onnx/sessions.rs`);
+//! once a batch is settled, what it showed is noted under a few short ones ([`serving`], [`recent`],
+//! [`observe`]).
 //!
 //! A control message's way: [`control::loader`] reads the log → [`control::message`] →
-//! [`control::registry`] folds → [`model::store`] fetches → [`model::gate`] judges → [`serving`]
-//! swaps; the worker sees it at its next batch.
+//! [`control::registry`] folds → [`control::fetches`] has it fetched ([`model::store`]) and judged
+//! ([`model::gate`], then [`model::traffic`]) → [`serving`] swaps; the worker sees it at its next batch.
 //!
 //! Threads: one a worker, one for the loader, one for each model on its way, and the main thread
 //! with a small tokio runtime for HTTP, signals and timers ([`app`]).

@@ -120,10 +120,7 @@ impl Scorer {
     ///
     /// [reads alike]: Version::reads_like
     pub fn predict_again<'s>(&'s mut self, version: &Version, first: &Scores<'s>) -> Scores<'s> {
-        let outputs = version.engine.outputs();
-        if self.outputs.dim() != (self.rows_max, outputs) {
-            self.outputs = Array2::zeros((self.rows_max, outputs));
-        }
+        self.fit_outputs(version);
         let rows = first.matrix.nrows();
         if rows > 0 {
             let outputs = self.outputs.slice_mut(s![..rows, ..]);
@@ -145,13 +142,17 @@ impl Scorer {
         if self.matrix.dim() != (height, features) {
             self.matrix = Array2::zeros((height, features).f());
         }
+        self.fit_outputs(version);
+        self.fates.clear();
+        self.spans.clear();
+        self.spans.resize(spans, None);
+    }
+
+    fn fit_outputs(&mut self, version: &Version) {
         let outputs = version.engine.outputs();
         if self.outputs.dim() != (self.rows_max, outputs) {
             self.outputs = Array2::zeros((self.rows_max, outputs));
         }
-        self.fates.clear();
-        self.spans.clear();
-        self.spans.resize(spans, None);
     }
 
     fn refuse_non_finite(&mut self) {

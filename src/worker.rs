@@ -168,7 +168,8 @@ impl<B: Bus> Worker<B> {
         let predicting = began.elapsed() - decoding;
         turn.cost += decoding + predicting;
         outbox.clear();
-        let scored = Scored { scores, version, control_offset: served.control_offset };
+        let control_offset = served.control_offset;
+        let scored = Scored { scores, version, control_offset, is_shadow: false };
         encoder.encode(batch, rows, scored, letter_bytes_max, outbox);
         bus.send(batch, outbox)?;
         count(outbox, turn);
@@ -178,8 +179,9 @@ impl<B: Bus> Worker<B> {
         if bus.wants_shadow() {
             outbox.clear();
             let control_offset = Some(shadow.control_offset);
-            let scored = Scored { scores, version: &shadow.version, control_offset };
-            encoder.encode_shadow(batch, rows, scored, letter_bytes_max, outbox);
+            let version = &shadow.version;
+            let scored = Scored { scores, version, control_offset, is_shadow: true };
+            encoder.encode(batch, rows, scored, letter_bytes_max, outbox);
             bus.send(batch, outbox)?;
         }
         Ok(())

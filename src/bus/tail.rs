@@ -213,10 +213,8 @@ impl Tail {
     /// They do not, within `patience`.
     pub fn reach(&self, patience: Duration) -> Result<(), Fatal> {
         let Self { client, topic, .. } = self;
-        match client.fetch_metadata(Some(topic), patience) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Fatal::Unavailable(format!("reading `{topic}`: {error}"))),
-        }
+        let answer = client.fetch_metadata(Some(topic), patience);
+        answer.map(|_| ()).map_err(|error| unavailable(topic, &error))
     }
 
     fn error<R>(&self, error: &KafkaError) -> Result<Step<R>, Fatal> {

@@ -11,6 +11,7 @@ use super::wait::Patience;
 use crate::app;
 use crate::bus::publish::Publisher;
 use crate::config::Config;
+use crate::control;
 use crate::control::message::{Criteria, Message, Rollout};
 use crate::model::gate::{self, Expected, Settings, Times};
 use crate::stop::Stop;
@@ -191,8 +192,7 @@ pub(super) fn say(
     config: &Config,
     message: &Message,
 ) -> Result<(String, Option<i64>), Failure> {
-    let value = serde_json::to_string(message).map_err(std::io::Error::from)?;
-    publisher.send(&config.topics.control, Some(message.model().as_bytes()), value.as_bytes())?;
+    let value = control::say::say(publisher, &config.topics.control, message)?;
     let offset = publisher.flush(Duration::from_millis(config.kafka.connect_timeout_ms))?;
     Ok((value, offset))
 }

@@ -112,7 +112,12 @@ impl Lines {
         let events = rows.iter().map(|&row| batch.record(row).value.unwrap_or_default());
         let scores = scorer.score(&self.version, events);
         outbox.clear();
-        let scored = Scored { scores: &scores, version: &self.version, control_offset: None };
+        let scored = Scored {
+            scores: &scores,
+            version: &self.version,
+            control_offset: None,
+            is_shadow: false,
+        };
         self.encoder.encode(batch, &rows, scored, usize::MAX, outbox);
         let mut rejected = 0;
         for (letter, &row) in outbox.letters().iter().zip(&rows) {

@@ -68,13 +68,12 @@ impl Wait {
                 eprintln!("{verdict}");
                 return Ok(());
             }
-            if is_over && verdict.is_converged() {
-                let lost = lost.join(", ");
-                let what = format!("{verdict}; but silent since the message: {lost}");
-                return Err(self.late(&what));
-            }
             if is_over {
-                return Err(self.late(&verdict.to_string()));
+                let silent = match &lost[..] {
+                    [] => String::new(),
+                    lost => format!("\nsilent since the message: {}", lost.join(", ")),
+                };
+                return Err(self.late(&format!("{verdict}{silent}")));
             }
             if verdict.headline() != told {
                 told = verdict.headline();

@@ -1,10 +1,10 @@
 //! The loader: reads the control log, keeps the registry, and puts into the slot what it wants.
 //!
 //! One thread of its own, and one for each version on its way (`fetches.rs`): fetching, importing
-//! and gating a model never delay a batch, nor a message. It reads the
-//! log from its start to its end before the first event is consumed, loads only what shall serve
-//! or waits then, and follows. What the log brings at once is folded before anything is loaded: of a
-//! storm of announcements only what stands at its end is fetched.
+//! and gating a model never delay a batch, nor a message. It reads the log from its start to its
+//! end before the first event is consumed, loads only what shall serve or waits then, and follows.
+//! What the log brings at once is folded before anything is loaded: of a storm of announcements
+//! only what stands at its end is fetched.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -33,7 +33,6 @@ use crate::stop::Stop;
 
 /// How long one look at the log waits: a wish to stop is seen within it.
 const TICK: Duration = Duration::from_millis(100);
-
 /// The same while a version is on its way.
 const SHORT_TICK: Duration = Duration::from_millis(5);
 /// Of many that wait, so many of the newest are loaded, and the shadow.
@@ -103,10 +102,7 @@ impl<F: FnMut(Event)> Loader<F> {
         tell: F,
     ) -> Self {
         let configured = setup.configured.clone();
-        let named = configured.as_ref().map(|version| Configured {
-            version: version.version.clone(),
-            digest: version.digest.clone(),
-        });
+        let named = configured.as_deref().map(named);
         Self {
             registry: Registry::new(&setup.model, named.as_ref()),
             fetches: Fetches::new(&setup.model, store, setup.settings.clone()),
@@ -215,11 +211,7 @@ impl<F: FnMut(Event)> Loader<F> {
 
     /// Makes the slot hold what the registry wants, as far as that passes the gate.
     fn settle(&mut self) {
-        let registry = &self.registry;
-        self.refused.retain(|version| {
-            let waits = || registry.candidates().any(|candidate| candidate.version == version);
-            registry.wanted().any(|wanted| wanted.version == version) || waits()
-        });
+        self.refused.retain(|version| self.registry.has_use_for(version));
         self.is_unsettled = false;
         self.serve();
         self.stand_by();
@@ -284,13 +276,7 @@ impl<F: FnMut(Event)> Loader<F> {
     /// Loads what may be asked to serve next, one after another: what waits for `promote`, which so
     /// is known to be able to, and what a rollback would go to.
     fn stand_by(&mut self) {
-        let mut waiting: Vec<_> = self.registry.candidates().collect();
-        waiting.sort_by_key(|candidate| Reverse(candidate.control_offset));
-        waiting.truncate(CANDIDATES_MAX);
-        let waiting = self.registry.shadow().into_iter().chain(waiting);
-        let mut targets: Vec<_> = waiting.map(Target::waiting).collect();
-        let mut seen = BTreeSet::new();
-        targets.retain(|target| seen.insert(target.version.clone()));
+        let mut targets = self.waiting();
         let waiting = targets.len();
         let before = self.registry.wanted().nth(1).map(Target::of);
         targets.extend(before.filter(|before| !self.let_go.contains(&before.version)));
@@ -310,6 +296,16 @@ impl<F: FnMut(Event)> Loader<F> {
         {
             self.trial.compare_with(version);
         }
+    }
+
+    /// Of what waits for `promote`, what is kept loaded: the newest, and the shadow.
+    fn waiting(&self) -> Vec<Target> {
+        let mut newest: Vec<_> = self.registry.candidates().collect();
+        newest.sort_by_key(|candidate| Reverse(candidate.control_offset));
+        newest.truncate(CANDIDATES_MAX);
+        let shadow = self.registry.shadow();
+        let other = shadow.filter(|shadow| newest.iter().all(|new| new.version != shadow.version));
+        newest.into_iter().chain(other).map(Target::waiting).collect()
     }
 
     /// Gives what serves the shadow that the registry wants, if that is loaded.
@@ -357,9 +353,7 @@ impl<F: FnMut(Event)> Loader<F> {
         let mut is_any = false;
         while let Some(fetched) = self.fetches.take() {
             is_any = true;
-            let version = &fetched.target.version;
-            let waits = || self.registry.candidates().any(|other| other.version == version);
-            if self.registry.wanted().any(|other| other.version == version) || waits() {
+            if self.registry.has_use_for(&fetched.target.version) {
                 self.conclude(fetched);
             }
         }
@@ -407,14 +401,15 @@ impl<F: FnMut(Event)> Loader<F> {
         times: &mut Times,
         comparison: &mut Option<Box<Comparison>>,
     ) -> Result<(), Refusal> {
-        let events = self.recent.events();
         let served = self.serving.load().filter(|served| {
             let is_good = !self.registry.is_rolled_back(&served.version.version);
             is_good && served.version.digest != version.digest
         });
-        let Some(served) = served.filter(|_| events.len() >= REPLAY_ROWS_MIN) else {
+        let Some(served) = served else { return Ok(()) };
+        let events = self.recent.events();
+        if events.len() < REPLAY_ROWS_MIN {
             return Ok(());
-        };
+        }
         times.of(Check::Traffic, || {
             let replay = Replay::of(&served.version, version, &events);
             let judged = replay.judge(self.setup.bounds());
@@ -471,14 +466,11 @@ impl<F: FnMut(Event)> Loader<F> {
     fn forget_old(&mut self) {
         let served = self.serving.load();
         let registry = &self.registry;
-        let mut waiting: Vec<_> = registry.candidates().collect();
-        waiting.sort_by_key(|candidate| Reverse(candidate.control_offset));
-        waiting.truncate(CANDIDATES_MAX);
+        let waiting = self.waiting();
         let is_needed = |version: &Arc<Version>| {
             let configured =
                 matches!(registry.source(&version.version), Some(Source::Configured { .. }));
-            let mut waiting = registry.shadow().into_iter().chain(waiting.iter().copied());
-            let waits = waiting.any(|candidate| candidate.version == version.version);
+            let waits = waiting.iter().any(|target| target.is(version));
             let serves = served.as_ref().is_some_and(|s| s.version.digest == version.digest);
             configured || waits || serves
         };
@@ -491,4 +483,9 @@ impl<F: FnMut(Event)> Loader<F> {
         }
         self.loaded = [kept, needed].concat();
     }
+}
+
+/// A configured version as the registry and reports name it.
+pub fn named(Version { version, digest, .. }: &Version) -> Configured {
+    Configured { version: version.clone(), digest: digest.clone() }
 }

@@ -6,5 +6,6 @@ pub mod loader;
 pub mod message;
 pub mod refused;
 pub mod registry;
+pub mod say;
 mod target;
 pub mod trial;

@@ -308,6 +308,12 @@ impl Registry {
         })
     }
 
+    /// May this version be asked for, or be what an instance falls back to?
+    pub fn has_use_for(&self, version: &str) -> bool {
+        let waits = || self.candidates().any(|candidate| candidate.version == version);
+        self.wanted().any(|wanted| wanted.version == version) || waits()
+    }
+
     /// May this version not serve before it is announced again?
     pub fn is_rolled_back(&self, version: &str) -> bool {
         self.versions.get(version).is_some_and(|announced| announced.rolled_back)

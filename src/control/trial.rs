@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::message::{Criteria, Message};
-use crate::compare::Comparison;
+use crate::compare::{Comparison, percent, share};
 use crate::config::Probation;
 use crate::model::traffic::{Bounds, Replay};
 use crate::model::version::Version;
@@ -157,14 +157,6 @@ fn shown(
             age.as_secs_f64() / 60.0
         )
     })
-}
-
-fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.2} %", 100.0 * share)
 }
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ fn send(event: &[u8], header: (&str, usize), forward: &[String]) -> Sent {
     batch.push(record, std::iter::once(header));
     let mut scorer = Scorer::new(8);
     let scores = scorer.score(&version, std::iter::once(event));
-    let scored = Scored { scores: &scores, version: &version, control_offset: Some(41) };
+    let scored =
+        Scored { scores: &scores, version: &version, control_offset: Some(41), is_shadow: false };
     let mut outbox = Outbox::forwarding(forward);
     let encoder = Encoder::new("flights", &Output::default());
     encoder.encode(&batch, &[0], scored, LETTER_BYTES_MAX, &mut outbox);

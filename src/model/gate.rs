@@ -18,6 +18,7 @@ use super::manifest::{GoldenRow, Manifest, TaskKind};
 use super::signature::PublicKey;
 use super::version::Version;
 use super::{Model, largest};
+use crate::compare;
 use crate::features::contract::{Feature, Kind};
 use crate::features::decode::{Decoder, Limits};
 use crate::model::columns::{Column, ColumnKind};
@@ -163,6 +164,11 @@ impl Times {
         let made = make();
         self.0.push((check, began.elapsed()));
         made
+    }
+
+    /// Was this check made?
+    pub fn has(&self, check: Check) -> bool {
+        self.0.iter().any(|(made, _)| *made == check)
     }
 
     /// Of all checks together.
@@ -359,12 +365,9 @@ fn difference(recorded: &[f64], outputs: &[f64], kind: TaskKind) -> Option<f64> 
         }
         _ => recorded,
     };
-    let pairs = recorded.iter().zip(outputs);
-    let differences =
-        pairs.map(|(recorded, found)| (found - recorded).abs() / recorded.abs().max(1.0));
     // A row recorded as NaN is as good as none.
-    let comparable = recorded.len() == outputs.len() && recorded.iter().all(|v| !v.is_nan());
-    comparable.then(|| differences.fold(0.0, f64::max))
+    let is_recorded = recorded.iter().all(|number| !number.is_nan());
+    compare::difference(recorded, outputs).filter(|_| is_recorded)
 }
 
 /// Numbers as a list, if they are several.

@@ -118,6 +118,11 @@ pub struct Task {
 }
 
 impl Task {
+    /// Does a model of this task say a class?
+    pub fn is_classifier(&self) -> bool {
+        matches!(self.kind, TaskKind::Binary | TaskKind::Multiclass)
+    }
+
     /// The class that outputs mean: the larger one, or for binary class 1 from the threshold on.
     /// `None`: the model is no classifier.
     pub fn class(&self, outputs: &[f64]) -> Option<usize> {

@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use super::gate::{Check, Refusal};
+use super::manifest::Task;
 use super::version::Version;
 use crate::compare::Comparison;
 use crate::reject::{Reason, Reject};
-use crate::score::Scorer;
+use crate::score::{Scorer, Scores};
 
 /// Times that the events are scored by each version in turn; the quickest counts, as the others
 /// were interrupted.
@@ -47,39 +48,28 @@ impl Replay {
     /// what it costs by then.
     pub fn of(first: &Version, second: &Version, events: &[Vec<u8>]) -> Self {
         let mut replay = Self::default();
-        let mut scorers = [Scorer::new(TILE_ROWS), Scorer::new(TILE_ROWS)];
+        let [mut one, mut other] = [Scorer::new(TILE_ROWS), Scorer::new(TILE_ROWS)];
         let began = Instant::now();
-        for tile in events.chunks(TILE_ROWS).take_while(|_| began.elapsed() < BUDGET) {
+        let is_over = || began.elapsed() >= BUDGET;
+        for tile in events.chunks(TILE_ROWS).take_while(|_| !is_over()) {
             let mut quickest = [Duration::MAX; 2];
-            for pass in 0..PASSES {
-                if pass > 0 && began.elapsed() >= BUDGET {
-                    break;
-                }
-                for (at, version) in [first, second].into_iter().enumerate() {
-                    let began = Instant::now();
-                    scorers[at].score(version, tile.iter().map(Vec::as_slice));
-                    quickest[at] = quickest[at].min(began.elapsed());
+            for pass in (0..PASSES).take_while(|&pass| pass == 0 || !is_over()) {
+                let (scores, took) = timed(|| one.score(first, tile.iter().map(Vec::as_slice)));
+                let (others, takes) = timed(|| other.score(second, tile.iter().map(Vec::as_slice)));
+                quickest = [quickest[0].min(took), quickest[1].min(takes)];
+                if pass == 0 {
+                    replay.compare((&first.task, &scores), (&second.task, &others));
                 }
             }
             replay.comparison.add_cost(quickest[0], quickest[1]);
-            replay.compare(first, second, &mut scorers, tile);
         }
         replay
     }
 
-    fn compare(
-        &mut self,
-        first: &Version,
-        second: &Version,
-        scorers: &mut [Scorer; 2],
-        tile: &[Vec<u8>],
-    ) {
-        let [one, other] = scorers;
-        let one = one.score(first, tile.iter().map(Vec::as_slice));
-        let other = other.score(second, tile.iter().map(Vec::as_slice));
-        for event in 0..tile.len() {
-            let (one, other) = (one.outputs(event), other.outputs(event));
-            self.comparison.add((&first.task, one.ok()), (&second.task, other.ok()));
+    fn compare(&mut self, first: (&Task, &Scores<'_>), second: (&Task, &Scores<'_>)) {
+        for event in 0..first.1.len() {
+            let (one, other) = (first.1.outputs(event), second.1.outputs(event));
+            self.comparison.add((first.0, one.ok()), (second.0, other.ok()));
             if let (Ok(_), Err(reject)) = (one, other) {
                 let is_number = reject.reason != Reason::NonFinite;
                 self.non_finite_rows += u64::from(!is_number);
@@ -134,6 +124,12 @@ impl Replay {
             _ => Ok(()),
         }
     }
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    let done = work();
+    (done, began.elapsed())
 }
 
 #[cfg(test)]

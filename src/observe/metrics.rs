@@ -92,7 +92,7 @@ impl Metrics {
         match failed {
             Some(check) => self.count(&table::MODEL_REFUSALS, &[check.as_str()], 1),
             // What was in memory only proves itself once more.
-            None if times.0.iter().any(|(check, _)| *check == Check::Fetch) => {
+            None if times.has(Check::Fetch) => {
                 self.record(&table::MODEL_LOAD_SECONDS, &[], times.sum().as_secs_f64());
             }
             None => {}

@@ -89,7 +89,12 @@ fn collecting_scoring_and_encoding_allocate_nothing_per_event() {
             let values = rows.iter().map(|&row| batch.record(row).value.unwrap_or_default());
             let scores = scorer.score(&version, values);
             outbox.clear();
-            let scored = Scored { scores: &scores, version: &version, control_offset: Some(3) };
+            let scored = Scored {
+                scores: &scores,
+                version: &version,
+                control_offset: Some(3),
+                is_shadow: false,
+            };
             encoder.encode(&batch, &rows, scored, 1 << 20, &mut outbox);
             for letter in outbox.letters() {
                 sent += outbox.value(&batch, letter).map_or(0, <[u8]>::len);

@@ -27,6 +27,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("control/event", &["compare", "control/message", "model", "serving"]),
     ("control/fetches", &["control/target", "model"]),
     ("control/refused", &["model"]),
+    ("control/say", &["bus", "control/message"]),
     ("control/target", &["control/registry", "model"]),
     ("control/trial", &["compare", "config", "control/message", "model", "recent", "serving"]),
     (

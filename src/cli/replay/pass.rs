@@ -14,7 +14,7 @@ use crate::cli::failure::Failure;
 use crate::compare::{Comparison, Said};
 use crate::config::Config;
 use crate::encode::{Encoder, Scored};
-use crate::model::manifest::{Task, TaskKind};
+use crate::model::manifest::Task;
 use crate::model::version::Version;
 use crate::outbox::{Destination, Outbox};
 use crate::reject::Reason;
@@ -114,7 +114,8 @@ impl<'a> Pass<'a> {
         totals.count(&scores);
         if !sink.is_none() {
             outbox.clear();
-            let scored = Scored { scores: &scores, version, control_offset: None };
+            let scored =
+                Scored { scores: &scores, version, control_offset: None, is_shadow: false };
             encoder.encode(batch, rows, scored, sink.letter_bytes_max(), outbox);
             totals.count_too_large(outbox);
             sink.write(batch, outbox)?;
@@ -164,7 +165,7 @@ impl Totals {
             let outputs = scores.outputs(event).ok();
             let now = outputs.map(|outputs| Said { class: task.class(outputs), outputs });
             let difference = self.comparison.add_said(before, now);
-            let weight = difference.and_then(|difference| match is_classifier(task) {
+            let weight = difference.and_then(|difference| match task.is_classifier() {
                 true => Some(f64::from(u8::from(difference.is_flip))),
                 false => difference.size,
             });
@@ -174,9 +175,4 @@ impl Totals {
         }
         self.slices.add(scores.features(), marks);
     }
-}
-
-/// Does a model of this task say a class, which can flip?
-pub fn is_classifier(task: &Task) -> bool {
-    matches!(task.kind, TaskKind::Binary | TaskKind::Multiclass)
 }

@@ -4,11 +4,13 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
-use super::pass::{Totals, is_classifier};
+use super::pass::Totals;
 use super::recorded::Recorded;
 use super::slices::Slice;
 use crate::bus::range::Span;
+use crate::compare::percent;
 use crate::model::version::Version;
+use crate::observe::reports::Agreement;
 
 /// More slices than this nobody reads.
 const SLICES_MAX: usize = 10;
@@ -45,7 +47,7 @@ impl Report<'_> {
     }
 
     fn against_json(&mut self, (topic, recorded): (&str, &Recorded)) -> Value {
-        let is_classifier = is_classifier(&self.version.task);
+        let is_classifier = self.version.task.is_classifier();
         let measure = if is_classifier { "flip_share" } else { "mean_difference" };
         let overall = self.totals.slices.overall().mean();
         let slices = self.totals.slices.most(SLICES_MAX);
@@ -55,10 +57,7 @@ impl Report<'_> {
         let mut told = json!({
             "topic": topic, "versions": recorded.versions(), "unreadable": recorded.unreadable,
             "compared": comparison.rows, "lost": comparison.lost, "gained": comparison.gained,
-            "difference": {
-                "p50": comparison.difference(0.5), "p90": comparison.difference(0.9),
-                "p99": comparison.difference(0.99), "max": comparison.difference(1.0),
-            },
+            "difference": Agreement::from(comparison).difference,
             "slices": slices,
         });
         told[measure] = overall.into();
@@ -118,7 +117,7 @@ impl Report<'_> {
         };
         row("compared", count(comparison.rows), format!("with `{topic}`, {by}"));
         let is_any = comparison.rows > 0;
-        if is_any && is_classifier(&self.version.task) {
+        if is_any && self.version.task.is_classifier() {
             let share = percent(comparison.flip_share());
             row("another class", count(comparison.flips), format!("{share} of those compared"));
         }
@@ -138,7 +137,7 @@ impl Report<'_> {
     }
 
     fn slices_text(&mut self) -> String {
-        let is_classifier = is_classifier(&self.version.task);
+        let is_classifier = self.version.task.is_classifier();
         let show = |mean| if is_classifier { percent(mean) } else { figure(mean) };
         let overall = self.totals.slices.overall().mean();
         let slices = self.totals.slices.most(SLICES_MAX);
@@ -177,10 +176,6 @@ fn right(text: impl ToString) -> Cell {
 
 fn count(events: u64) -> String {
     HumanCount(events).to_string()
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.2} %", share * 100.0)
 }
 
 /// Differences are known to two digits.

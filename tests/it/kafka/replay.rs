@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use foretell::bus::publish::Publisher;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::deployment::Deployment;
@@ -144,10 +144,11 @@ fn a_range_is_read_to_its_end_and_no_further_while_the_topic_goes_on() {
     let deployment = Arc::new(Deployment::new("range", 3));
     let bundle = model::bundle(1);
     feeder::burst(&deployment, 200);
-    // The broker's clock is this machine's; events are stamped with it.
-    thread::sleep(Duration::from_millis(20));
-    let between = jiff::Timestamp::now().to_string();
-    thread::sleep(Duration::from_millis(20));
+    // Events are stamped with this machine's clock, to the millisecond.
+    let stamped = Timestamp::now().as_millisecond();
+    let mut clock = iter::repeat_with(Timestamp::now);
+    let between = clock.find(|now| now.as_millisecond() > stamped).expect("time goes on");
+    let between = between.to_string();
     feeder::burst(&deployment, 300);
     let events = |arguments: &[&str]| replay(&deployment, &bundle, arguments)["events"].clone();
     assert_eq!(events(&[]), 500);

@@ -172,15 +172,20 @@ fn a_fetch_ends_with_the_wish_to_stop() {
         let (stop, settings) =
             (Stop::default(), Settings { jitter, ..settings(&server.url("/models")) });
         let store = Store::new(settings, stop.clone()).unwrap();
-        let asked = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(300));
-            stop.request(Duration::from_secs(1));
+        let (began, asked) = (Instant::now(), server.requests());
+        let fault = thread::scope(|scope| {
+            scope.spawn(|| {
+                // In the middle of the answer, or of the wait before anything is asked.
+                let is_late = || began.elapsed() > Duration::from_secs(5);
+                while jitter.is_zero() && server.requests() == asked && !is_late() {
+                    thread::yield_now();
+                }
+                stop.request(Duration::from_secs(1));
+            });
+            store.fetch(&server.url("/models/1"), &digest(&flights())).unwrap_err()
         });
-        let began = Instant::now();
-        let fault = store.fetch(&server.url("/models/1"), &digest(&flights())).unwrap_err();
         assert!(fault.to_string().contains("stopping"), "{fault}");
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-        asked.join().unwrap();
     }
 }
 
