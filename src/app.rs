@@ -216,10 +216,11 @@ impl App {
         let (serving, recent) = (self.serving.clone(), self.recent.clone());
         let status = self.status.clone();
         move || {
-            let tail = Tail::open(&config.kafka, &config.topics.control)?;
+            let mut tail = Tail::open(&config.kafka, &config.topics.control)?;
             let told = Told { status: status.clone(), publisher: Publisher::new(&config.kafka)? };
+            let log = move |wait| tail.next(wait);
             let tell = move |event: Event| told.tell(&config.topics.control, event);
-            let outcome = Loader::new(setup, tail, store, serving, recent, tell).run();
+            let outcome = Loader::new(setup, log, store, serving, recent, tell).run();
             status.loader_ended();
             outcome
         }

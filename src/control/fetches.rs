@@ -16,6 +16,10 @@ use crate::model::version::Version;
 /// and each ends within `model.fetch_timeout_ms`.
 const AT_A_TIME_MAX: usize = 4;
 
+/// How much a fetch steps back (`nice`) behind the threads that score: importing a large model
+/// keeps a core busy for a while, which would show in the latency where there are few.
+const NICE: i32 = 10;
+
 /// What came of a fetch.
 pub struct Fetched {
     pub target: Target,
@@ -49,15 +53,20 @@ impl Fetches {
     }
 
     /// Begins to fetch a version that is not on its way. If there are too many, nothing is begun,
-    /// and `false` is the answer: one of them ends soon.
-    pub fn begin(&mut self, target: &Target, role: Role) -> bool {
+    /// and `false` is the answer: one of them ends soon. The cache keeps what is `loaded`, so that
+    /// a restart finds what has served for long.
+    pub fn begin(&mut self, target: &Target, role: Role, loaded: &[Arc<Version>]) -> bool {
         if self.under_way.len() >= AT_A_TIME_MAX {
             return false;
         }
         let (model, store, settings) =
             (self.model.clone(), self.store.clone(), self.settings.clone());
         let (wanted, done) = (target.clone(), self.done.0.clone());
+        let digests: Vec<_> = loaded.iter().map(|version| version.digest.clone()).collect();
         let work = move || {
+            // Were it refused, the fetch would be no worse.
+            let _ = rustix::process::nice(NICE);
+            digests.iter().for_each(|digest| store.still_uses(digest));
             let mut times = Times::default();
             let version = load(&model, &store, &settings, &wanted, &mut times).map(Arc::new);
             // Nobody listens only if the loader has ended.

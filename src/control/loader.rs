@@ -19,7 +19,7 @@ use super::registry::{Configured, Effect, Registry, Source};
 use super::target::{Role, Target};
 use super::trial::Trial;
 use crate::bus::Fatal;
-use crate::bus::tail::{Record, Step, Tail};
+use crate::bus::tail::{Record, Step};
 use crate::compare::Comparison;
 use crate::config::{Gate, Probation};
 use crate::model::gate::{Check, Refusal, Settings, Times};
@@ -71,9 +71,11 @@ impl Setup {
     }
 }
 
-pub struct Loader<F> {
+/// `log`: what comes next of the control log, for which it waits at most as long as it is told.
+/// `tell`: takes what happens.
+pub struct Loader<L, F> {
     setup: Setup,
-    tail: Tail,
+    log: L,
     registry: Registry,
     fetches: Fetches,
     serving: Serving,
@@ -92,10 +94,14 @@ pub struct Loader<F> {
     messages: u64,
 }
 
-impl<F: FnMut(Event)> Loader<F> {
+impl<L, F> Loader<L, F>
+where
+    L: FnMut(Duration) -> Result<Step, Fatal>,
+    F: FnMut(Event),
+{
     pub fn new(
         setup: Setup,
-        tail: Tail,
+        log: L,
         store: Store,
         serving: Serving,
         recent: Recent,
@@ -107,7 +113,7 @@ impl<F: FnMut(Event)> Loader<F> {
             registry: Registry::new(&setup.model, named.as_ref()),
             fetches: Fetches::new(&setup.model, store, setup.settings.clone()),
             setup,
-            tail,
+            log,
             serving,
             recent,
             loaded: configured.into_iter().collect(),
@@ -144,7 +150,7 @@ impl<F: FnMut(Event)> Loader<F> {
     /// went meanwhile are not even fetched.
     fn catch_up(&mut self) -> Result<(), Fatal> {
         while !self.setup.stop.is_requested() {
-            match self.tail.next(TICK)? {
+            match (self.log)(TICK)? {
                 Step::Record(record) => self.fold(&record),
                 Step::End => {
                     self.is_unsettled = true;
@@ -165,7 +171,7 @@ impl<F: FnMut(Event)> Loader<F> {
             false if self.fetches.is_empty() => TICK,
             false => SHORT_TICK,
         };
-        while let Step::Record(record) = self.tail.next(wait)?
+        while let Step::Record(record) = (self.log)(wait)?
             && !self.setup.stop.is_requested()
         {
             self.fold(&record);
@@ -221,10 +227,14 @@ impl<F: FnMut(Event)> Loader<F> {
     }
 
     /// Puts into the slot the first of the wanted versions that passes the gate. What serves goes on
-    /// while that is on its way; if nothing does, and the first cannot serve, what is in memory
-    /// serves meanwhile.
+    /// while that is on its way, unless it was rolled back: then, and where nothing serves and the
+    /// first cannot, what is in memory serves meanwhile.
     fn serve(&mut self) {
         let wanted: Vec<_> = self.registry.wanted().map(Target::of).collect();
+        let is_harmful = self.serving.load().map(|served| {
+            // What was rolled back shall not score an event more than it must.
+            self.registry.is_rolled_back(&served.version.version)
+        });
         let mut is_any_on_its_way = false;
         for (place, target) in wanted.iter().enumerate() {
             // What served before needs to prove nothing, least of all beside what does harm.
@@ -235,12 +245,12 @@ impl<F: FnMut(Event)> Loader<F> {
             }
             match self.load(target, role) {
                 Load::Ready(version) => {
-                    if !(is_any_on_its_way && self.serving.load().is_some()) {
+                    if !is_any_on_its_way || is_harmful != Some(false) {
                         self.swap(version, target);
                     }
                     return;
                 }
-                Load::OnItsWay if place == 0 => return,
+                Load::OnItsWay if place == 0 && is_harmful != Some(true) => return,
                 Load::OnItsWay => is_any_on_its_way = true,
                 Load::Refused => {}
             }
@@ -286,7 +296,7 @@ impl<F: FnMut(Event)> Loader<F> {
             .position(|target| !self.has(target) && !self.refused.stands(&target.version, now));
         if let Some(at) = missing.filter(|_| self.fetches.is_empty()) {
             let role = if at < waiting { Role::New } else { Role::StandsBy };
-            self.fetches.begin(&targets[at], role);
+            self.fetches.begin(&targets[at], role, &self.loaded);
         }
         let passed = targets[..waiting].iter().filter(|target| self.has(target));
         let passed = passed.map(|target| target.version.clone()).collect();
@@ -334,7 +344,7 @@ impl<F: FnMut(Event)> Loader<F> {
         }
         let Some(at) = self.loaded.iter().position(|version| target.is(version)) else {
             // Where too many are on their way, the end of one of them leads back here.
-            let _ = self.fetches.has(target) || self.fetches.begin(target, role);
+            let _ = self.fetches.has(target) || self.fetches.begin(target, role, &self.loaded);
             return Load::OnItsWay;
         };
         let version = self.loaded.remove(at);

@@ -4,6 +4,8 @@ mod allocation;
 mod cli;
 mod docs;
 mod kafka;
+#[cfg(feature = "http")]
+mod loader;
 mod models;
 #[cfg(feature = "onnx")]
 mod onnx;

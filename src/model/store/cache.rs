@@ -53,7 +53,7 @@ impl Cache {
         }
         match Bundle::read(&entry, terms) {
             Ok(bundle) => {
-                let _ = touch(&entry);
+                self.touch(hex);
                 Some(bundle)
             }
             Err(error) => {
@@ -61,6 +61,17 @@ impl Cache {
                 None
             }
         }
+    }
+
+    /// The entry of this digest, if there is one, is used now.
+    pub fn touch(&self, hex: &str) {
+        let manifest = self.folder.join(hex).join(MANIFEST);
+        let touched = File::options()
+            .append(true)
+            .open(manifest)
+            .and_then(|manifest| manifest.set_modified(SystemTime::now()));
+        // An entry that is gone, or of somebody else, costs a fetch at most.
+        let _ = touched;
     }
 
     /// A folder to fill. `None`, and a word in the log, where none can be made.
@@ -164,10 +175,6 @@ fn size(entry: &Path) -> u64 {
 fn used(entry: &Path) -> io::Result<SystemTime> {
     let manifest = fs::metadata(entry.join(MANIFEST));
     manifest.or_else(|_| fs::metadata(entry))?.modified()
-}
-
-fn touch(entry: &Path) -> io::Result<()> {
-    File::options().append(true).open(entry.join(MANIFEST))?.set_modified(SystemTime::now())
 }
 
 fn warn(folder: &Path, error: &io::Error) {

@@ -89,6 +89,13 @@ impl Store {
         }
     }
 
+    /// Keeps a bundle in the cache as if it had just been read, if it is there.
+    pub fn still_uses(&self, digest: &str) {
+        if let (Some(cache), Ok(hex)) = (&self.cache, hexadecimal(digest)) {
+            cache.touch(hex);
+        }
+    }
+
     #[cfg(feature = "network")]
     fn fetch_remote(
         &self,

@@ -14,7 +14,7 @@ mod deployment;
 mod eventually;
 mod feeder;
 mod instance;
-mod model;
+pub mod model;
 mod probe;
 mod reports;
 mod scratch;
