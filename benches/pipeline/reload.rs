@@ -2,7 +2,9 @@
 //! many reloads leave memory behind.
 
 use std::fs;
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -20,15 +22,33 @@ use crate::stage::{Stage, rss_megabytes};
 /// Copies of the flights model's trees that make a model file of 50 MB.
 const COPIES: usize = 138;
 const RELOAD_EVERY: Duration = Duration::from_secs(2);
+/// About what importing, gating and replaying a model of 50 MB takes of a core: whether it is that
+/// which is noticed, on cores that are shared with the broker, or the data path waits for the loader.
+const BURNT: Duration = Duration::from_millis(600);
 const RELOADS: usize = 500;
 /// Of those, until memory is as large as it will be.
 const SETTLING: usize = 100;
 
-/// Latency with a model of 50 MB that stays, and with one that is replaced by its like every 2 s.
+/// Latency with a model of 50 MB that stays, with one beside which as much is computed as a reload
+/// takes, and with one that is replaced by its like every 2 s.
 pub fn latency(stage: &Stage) -> anyhow::Result<()> {
     let versions = Versions::make(stage, "large", COPIES)?;
     let set = versions.settings();
     latency::measure(stage, 4, "a model of 50 MB", &set, |_, _| Ok(()))?;
+    let mut due = Instant::now() + RELOAD_EVERY;
+    latency::measure(
+        stage,
+        4,
+        "beside another program that takes 0.6 s of a core every 2 s",
+        &set,
+        |_, _| {
+            if Instant::now() >= due {
+                thread::spawn(|| burn(BURNT));
+                due += RELOAD_EVERY;
+            }
+            Ok(())
+        },
+    )?;
     let (mut next, mut due) = (1, Instant::now() + RELOAD_EVERY);
     latency::measure(stage, 4, "the same, reloaded every 2 s", &set, |config, publisher| {
         if Instant::now() >= due {
@@ -38,6 +58,14 @@ pub fn latency(stage: &Stage) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// Keeps a core busy.
+fn burn(time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        black_box(sha256(&[0; 4_096]));
+    }
 }
 
 /// Memory over many reloads of the flights model, each awaited.

@@ -16,10 +16,6 @@ use crate::model::version::Version;
 /// and each ends within `model.fetch_timeout_ms`.
 const AT_A_TIME_MAX: usize = 4;
 
-/// How much a fetch steps back (`nice`) behind the threads that score: importing a large model
-/// keeps a core busy for a while, which would show in the latency where there are few.
-const NICE: i32 = 10;
-
 /// What came of a fetch.
 pub struct Fetched {
     pub target: Target,
@@ -64,8 +60,6 @@ impl Fetches {
         let (wanted, done) = (target.clone(), self.done.0.clone());
         let digests: Vec<_> = loaded.iter().map(|version| version.digest.clone()).collect();
         let work = move || {
-            // Were it refused, the fetch would be no worse.
-            let _ = rustix::process::nice(NICE);
             digests.iter().for_each(|digest| store.still_uses(digest));
             let mut times = Times::default();
             let version = load(&model, &store, &settings, &wanted, &mut times).map(Arc::new);

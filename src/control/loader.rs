@@ -231,10 +231,8 @@ where
     /// first cannot, what is in memory serves meanwhile.
     fn serve(&mut self) {
         let wanted: Vec<_> = self.registry.wanted().map(Target::of).collect();
-        let is_harmful = self.serving.load().map(|served| {
-            // What was rolled back shall not score an event more than it must.
-            self.registry.is_rolled_back(&served.version.version)
-        });
+        let served = self.serving.load();
+        let is_harmful = served.map(|it| self.registry.is_rolled_back(&it.version.version));
         let mut is_any_on_its_way = false;
         for (place, target) in wanted.iter().enumerate() {
             // What served before needs to prove nothing, least of all beside what does harm.

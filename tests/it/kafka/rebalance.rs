@@ -1,13 +1,14 @@
 //! Members come and go, and partitions are added: the others go on, and nothing is lost or doubled.
 
 use std::sync::Arc;
+use std::thread;
 
 use super::deployment::Deployment;
 use super::eventually::{SOON, eventually};
 use super::feeder::{self, Feeder};
 use super::instance::await_shares;
 use super::probe::Probe;
-use super::topics;
+use super::{model, swap, topics};
 
 const PARTITIONS: i32 = 6;
 
@@ -29,6 +30,34 @@ fn an_instance_joins_and_leaves_under_load() {
     feeder.stop();
     probe.await_all(SOON);
     probe.verdict().is_exactly_once();
+}
+
+/// A model is replaced in the very moments in which partitions change hands.
+#[test]
+fn versions_change_while_instances_join_and_leave() {
+    let deployment = Arc::new(Deployment::new("rebalance-reload", PARTITIONS));
+    let mut probe = Probe::new(&deployment);
+    let feeder = Feeder::start(&deployment, 1000);
+    let one = deployment.start();
+    await_shares(SOON, PARTITIONS, &[&one]);
+    probe.await_answers(SOON, 1000);
+    let (second, third) = (model::bundle(2), model::bundle(3));
+    let mut guest = deployment.start();
+    let joined = deployment.announce(&second);
+    await_shares(SOON, PARTITIONS, &[&one, &guest]);
+    swap::await_served(&mut probe, joined);
+    let (left, end) = thread::scope(|scope| {
+        let announced = scope.spawn(|| deployment.announce(&third));
+        let (end, _) = guest.terminate(SOON);
+        (announced.join().expect("an announcement"), end)
+    });
+    assert_eq!(end.code, Some(0), "expected the guest to leave in good order: {}", end.said);
+    await_shares(SOON, PARTITIONS, &[&one]);
+    swap::await_served(&mut probe, left);
+    feeder.stop();
+    probe.await_all(SOON);
+    let chosen = [(None, 1), (Some(joined), 2), (Some(left), 3)];
+    swap::check_names(&mut probe, &swap::Chosen::from(chosen));
 }
 
 /// The members whose partitions a group with KIP-848 hands out by the broker's hand.
