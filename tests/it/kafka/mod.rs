@@ -36,3 +36,4 @@ mod replay;
 mod shutdown;
 mod startup;
 mod swap;
+mod trouble;
