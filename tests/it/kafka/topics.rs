@@ -122,6 +122,14 @@ pub fn make(deployment: &Deployment, topic: &str, partitions: i32, settings: &[(
         .expect("the broker makes topics");
 }
 
+/// Makes a topic, if there is none of this name.
+pub fn try_make(deployment: &Deployment, topic: &str, partitions: i32) -> bool {
+    let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let admin = admin(deployment);
+    let answer = pollster::block_on(admin.create_topics([&wanted], &AdminOptions::new()));
+    answer.expect("the broker makes topics").iter().all(Result::is_ok)
+}
+
 /// Deletes a topic.
 pub fn delete(deployment: &Deployment, topic: &str) {
     let admin = admin(deployment);

@@ -1,5 +1,7 @@
 //! What an administrator may do to the topics under a running instance, and what becomes of it.
 
+use std::collections::BTreeSet;
+
 use foretell::config::Topics;
 use serde_json::json;
 
@@ -104,4 +106,32 @@ fn a_bound_that_is_lowered_in_mid_stream_costs_what_is_longer_and_nothing_else()
         refused.by_ref().map(|letter| letter.record.header("foretell.reason")).collect();
     let too_large = || Some("prediction_too_large".to_owned());
     assert_eq!(reasons, [too_large(), too_large()], "expected the long ones after the change");
+}
+
+/// The events topic is deleted and made anew while nobody runs. The group's places go with the old one,
+/// or they would be taken for places in the new one, and what stands before them be passed over.
+#[test]
+fn an_events_topic_made_anew_is_read_from_its_beginning() {
+    let deployment = Deployment::new("anew", PARTITIONS);
+    let mut instance = deployment.start();
+    let mut probe = Probe::new(&deployment);
+    feeder::burst(&deployment, 100);
+    probe.await_all(SOON);
+    instance.terminate(SOON);
+    let events = &deployment.topics.events;
+    topics::delete(&deployment, events);
+    eventually(SOON, "the topic to be made anew", || {
+        topics::try_make(&deployment, events, PARTITIONS).then_some(())
+    });
+    // More than it held before: by offsets alone nobody could tell.
+    feeder::burst(&deployment, 300);
+    let _again = deployment.start();
+    let first_new = 100;
+    eventually(SOON, "all events of the new topic to be answered", || {
+        probe.read();
+        let predictions = probe.answers.iter().filter_map(|answer| answer.prediction.as_ref());
+        let numbers = predictions.filter_map(|prediction| prediction.id.parse::<u64>().ok());
+        let new: BTreeSet<_> = numbers.filter(|&number| number >= first_new).collect();
+        (new.len() == 300).then_some(())
+    });
 }
