@@ -72,6 +72,8 @@ pub struct Iterations {
 pub enum Format {
     /// CatBoost's JSON, `save_model(…, format="json")`.
     Catboost,
+    /// Trees in our own JSON: `schemas/forest.schema.json`.
+    Forest,
     /// LightGBM's text format, `Booster.save_model`.
     Lightgbm,
     /// A linear model in our own JSON: `schemas/linear.schema.json`.
@@ -90,7 +92,7 @@ impl Format {
             Self::Xgboost if !bytes.get(1).is_some_and(|byte| b"\" \t\r\n".contains(byte)) => {
                 "model.ubj"
             }
-            Self::Catboost | Self::Linear | Self::Xgboost => "model.json",
+            Self::Catboost | Self::Forest | Self::Linear | Self::Xgboost => "model.json",
             Self::Onnx => "model.onnx",
         }
     }
@@ -99,7 +101,7 @@ impl Format {
     /// what the library computes in.
     pub fn tolerance(self) -> f64 {
         match self {
-            Self::Catboost | Self::Lightgbm | Self::Linear => 1e-9,
+            Self::Catboost | Self::Forest | Self::Lightgbm | Self::Linear => 1e-9,
             Self::Onnx | Self::Xgboost => 1e-5,
         }
     }

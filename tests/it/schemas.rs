@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use foretell::config::Config;
 use foretell::control::message::Message;
 use foretell::encode::{DeadLetterHeaders, Prediction};
+use foretell::model::import::forest::ForestFile;
 use foretell::model::import::linear::LinearFile;
 use foretell::model::manifest::{Contract, GoldenRow, Manifest};
 use foretell::observe::reports::Report;
@@ -20,6 +21,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("manifest", schema_for!(Manifest)),
         ("golden-row", schema_for!(GoldenRow)),
         ("contract", schema_for!(Contract)),
+        ("forest", schema_for!(ForestFile)),
         ("linear", schema_for!(LinearFile)),
         ("config", schema_for!(Config)),
     ]

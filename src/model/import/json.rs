@@ -1,5 +1,6 @@
 //! JSON model files, read into types.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::ImportError;
@@ -19,6 +20,26 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ImportError> {
     })?;
     json.end().map_err(|error| fault(bytes, "after the end of the model: ", &error))?;
     Ok(value)
+}
+
+/// What is looked at first in a format of our own, whatever else the file holds.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+}
+
+/// Is it a file of this format, in the one version that there is?
+pub fn check_head(bytes: &[u8], known_format: &str, known_version: u32) -> Result<(), ImportError> {
+    let Head { format, version } = read(bytes)?;
+    if format != known_format {
+        return Err(ImportError::new(format!("`format` is `{format}`, not `{known_format}`")));
+    }
+    if version != known_version {
+        let what = format!("`version` {version} is not known (known: {known_version})");
+        return Err(ImportError::new(what));
+    }
+    Ok(())
 }
 
 fn fault(bytes: &[u8], place: &str, error: &serde_json::Error) -> ImportError {

@@ -48,24 +48,10 @@ pub enum Link {
     Exp,
 }
 
-/// What is looked at first, whatever else the file holds.
-#[derive(Deserialize)]
-struct Head {
-    format: String,
-    version: u32,
-}
-
 /// Reads a whole model file.
 pub(super) fn read(source: Source<'_>) -> Result<Linear, ImportError> {
     sniff::check_json(source.bytes, "a linear model")?;
-    let Head { format, version } = json::read(source.bytes)?;
-    if format != FORMAT {
-        return Err(ImportError::new(format!("`format` is `{format}`, not `{FORMAT}`")));
-    }
-    if version != VERSION {
-        let what = format!("`version` {version} is not known (known: {VERSION})");
-        return Err(ImportError::new(what));
-    }
+    json::check_head(source.bytes, FORMAT, VERSION)?;
     if source.iterations.is_some() {
         return Err(ImportError::new("iterations were asked for, a linear model has none"));
     }
@@ -87,13 +73,7 @@ pub(super) fn read(source: Source<'_>) -> Result<Linear, ImportError> {
 /// The numbers are finite: JSON has no others, and too large a literal is a fault of its own.
 fn check(file: &LinearFile) -> Result<(), ImportError> {
     let LinearFile { features, coefficients, intercepts, .. } = file;
-    if features.is_empty() {
-        return Err(ImportError::new("`features` is empty"));
-    }
-    let mut seen = HashSet::new();
-    if let Some(name) = features.iter().find(|name| !seen.insert(name.as_str())) {
-        return Err(ImportError::new(format!("`features` holds `{name}` twice")));
-    }
+    check_names(features)?;
     if coefficients.is_empty() {
         return Err(ImportError::new("`coefficients` is empty: no output"));
     }
@@ -108,11 +88,30 @@ fn check(file: &LinearFile) -> Result<(), ImportError> {
         let what = format!("`intercepts` holds {found} numbers for {outputs} outputs");
         return Err(ImportError::new(what));
     }
-    if file.link == Link::Softmax && outputs == 1 {
-        let what = "`link` is `softmax` with one output, which would always be 1: use `logistic`";
-        return Err(ImportError::new(what));
+    check_link(file.link, outputs)
+}
+
+/// There are some, and each once.
+pub(super) fn check_names(features: &[String]) -> Result<(), ImportError> {
+    if features.is_empty() {
+        return Err(ImportError::new("`features` is empty"));
     }
-    Ok(())
+    let mut seen = HashSet::new();
+    match features.iter().find(|name| !seen.insert(name.as_str())) {
+        Some(name) => Err(ImportError::new(format!("`features` holds `{name}` twice"))),
+        None => Ok(()),
+    }
+}
+
+/// Does the link make sense of so many outputs?
+pub(super) fn check_link(link: Link, outputs: usize) -> Result<(), ImportError> {
+    match (link, outputs) {
+        (_, 0) => Err(ImportError::new("`start` is empty: no output")),
+        (Link::Softmax, 1) => Err(ImportError::new(
+            "`link` is `softmax` with one output, which would always be 1: use `logistic`",
+        )),
+        _ => Ok(()),
+    }
 }
 
 impl From<Link> for link::Link {

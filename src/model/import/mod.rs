@@ -7,6 +7,7 @@
 mod catboost;
 #[cfg(test)]
 mod damage;
+pub mod forest;
 mod json;
 mod lightgbm;
 pub mod linear;
@@ -76,6 +77,7 @@ pub fn import(source: Source<'_>) -> Result<Model, ImportError> {
 pub fn parse(source: Source<'_>) -> Result<Parsed, ImportError> {
     match source.format {
         Format::Catboost => catboost::read(source).map(Parsed::Forest),
+        Format::Forest => forest::read(source).map(Parsed::Forest),
         Format::Lightgbm => lightgbm::read(source).map(Parsed::Forest),
         Format::Linear => linear::read(source).map(Parsed::Linear),
         Format::Onnx => Err(ImportError::new("an ONNX model is a graph, which has no such form")),

@@ -4,10 +4,11 @@ use super::{ImportError, sniff};
 use crate::model::manifest::Format;
 
 /// Words that JSON of one format has and of no other, in quotes as there.
-const JSON_MARKS: [(&str, Format); 4] = [
+const JSON_MARKS: [(&str, Format); 5] = [
     ("\"learner\"", Format::Xgboost),
     ("\"features_info\"", Format::Catboost),
     ("\"oblivious_trees\"", Format::Catboost),
+    ("\"foretell-forest\"", Format::Forest),
     ("\"foretell-linear\"", Format::Linear),
 ];
 
@@ -26,7 +27,8 @@ pub fn recognise(bytes: &[u8]) -> Result<Format, ImportError> {
                 ImportError::new(
                     "no model file that is known here: LightGBM's `save_model`, XGBoost's \
                      `save_model` to .json or .ubj, CatBoost's `save_model` with format=\"json\", \
-                     ONNX, and linear models as schemas/linear.json has them",
+                     ONNX, and forests and linear models as schemas/forest.schema.json and \
+                     schemas/linear.schema.json have them",
                 )
             })
         }
