@@ -5,6 +5,7 @@
 //! ends first, everything else is drained under one deadline.
 
 mod faces;
+mod rounds;
 mod threads;
 
 use std::net::TcpListener;
@@ -16,13 +17,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::breaker::Breaker;
+use crate::bus::Fatal;
 use crate::bus::admin;
 use crate::bus::kafka::KafkaBus;
 use crate::bus::options::Options;
 use crate::bus::publish::Publisher;
 use crate::bus::tail::Tail;
-use crate::bus::{Bus, Fatal};
-use crate::config::{Config, Listen};
+use crate::config::{Config, DeadLetters, Listen};
 use crate::control::event::Event;
 use crate::control::loader::{Loader, Setup, named};
 use crate::control::message::Message;
@@ -33,12 +35,14 @@ use crate::model::gate::{self, Admitted, Check, Expected, Refusal, Settings, Tim
 use crate::model::signature::PublicKey;
 use crate::model::store::{self, Store, cache};
 use crate::model::version::Version;
-use crate::observe::status::{Identity, Status, WorkerStatus};
+use crate::observe::health::Patience;
+use crate::observe::status::{Identity, Status};
 use crate::outbox::Outbox;
 use crate::recent::Recent;
 use crate::serving::{Served, Serving};
 use crate::stop::Stop;
 use crate::worker::Worker;
+use rounds::work;
 use threads::{Ended, drain_all, note, signal, spawn, wished};
 
 /// An instance, ready to start.
@@ -86,7 +90,12 @@ impl App {
             workers => workers,
         };
         let recent = Recent::new(config.gate.replay_rows);
-        let status = Status::new(identity(&config, configured.as_deref()), workers, stop.clone());
+        let patience = Patience {
+            worker: Duration::from_millis(config.consumer.max_poll_interval_ms),
+            partition: options.patience(),
+        };
+        let identity = identity(&config, configured.as_deref());
+        let status = Status::new(identity, workers, patience, stop.clone());
         Ok(Self {
             config,
             options,
@@ -182,6 +191,8 @@ impl App {
         let encoder = self.encoder.clone();
         let outbox = Outbox::forwarding(&self.config.output.forward_headers);
         let tile_rows = self.config.batch.tile_rows;
+        let DeadLetters { ratio_max, window_rows } = self.config.dead_letters;
+        let breaker = Breaker::new(window_rows, ratio_max.share());
         let status = self.status.worker(index);
         let id = format!("foretell-{}-{index}", self.status.instance());
         move || {
@@ -192,7 +203,7 @@ impl App {
             let id = options.is_exactly_once().then_some(id);
             let bus = KafkaBus::join(options, id, stop.clone())?;
             status.joined();
-            let mut worker = Worker::new(bus, serving, recent, encoder, outbox, tile_rows);
+            let mut worker = Worker::new(bus, serving, recent, encoder, outbox, breaker, tile_rows);
             let outcome = work(&mut worker, &status, &stop);
             worker.close();
             status.ended();
@@ -225,16 +236,6 @@ impl App {
             outcome
         }
     }
-}
-
-/// A worker's rounds, until the wish to stop.
-fn work<B: Bus>(worker: &mut Worker<B>, status: &WorkerStatus, stop: &Stop) -> Result<(), Fatal> {
-    while !stop.is_requested() {
-        let turn = worker.turn()?;
-        status.turned(&turn, worker.lag());
-        status.rebalances(worker.rebalances());
-    }
-    Ok(())
 }
 
 /// Where what the loader tells goes: into the log, into what every face shows, and what it asks

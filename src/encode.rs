@@ -24,6 +24,9 @@ const RECORD_OVERHEAD: usize = 768;
 /// Lengths of a header's name and value.
 const HEADER_OVERHEAD: usize = 16;
 
+/// The header of a dead letter that says what a person needs to find the fault.
+pub const MESSAGE: &str = "__connect.errors.exception.message";
+
 /// The value of a record on the predictions topic.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Prediction<'a> {
@@ -219,6 +222,11 @@ impl Encoder {
         }
     }
 
+    /// The events topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// The pointers that a version's decoder has to capture for this encoder.
     pub fn captures(&self) -> &[String] {
         &self.captures
@@ -345,7 +353,7 @@ impl Encoder {
             .header("__connect.errors.offset", record.offset)
             .header("__connect.errors.stage", reason.stage())
             .header("__connect.errors.class.name", format_args!("foretell.reject.{reason:?}"))
-            .header("__connect.errors.exception.message", &reject.message)
+            .header(MESSAGE, &reject.message)
             .header("foretell.reason", reason)
             .header("foretell.attempt", attempt(batch, row));
         match keeps {

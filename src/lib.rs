@@ -35,6 +35,7 @@
 
 pub mod app;
 pub mod batch;
+pub mod breaker;
 pub mod bus;
 pub mod cli;
 pub mod compare;

@@ -14,13 +14,15 @@ use super::context::{Context, Rebalanced};
 use super::options::{self, Options};
 use super::producer::{c_name, is_authorization};
 use super::reset::Reset;
-use super::{Fatal, Lag, native};
+use super::{Fatal, Lag, Stand, native};
 use crate::batch::Batch;
 use crate::record::{NextOffset, Record};
 use crate::stop::Stop;
 
 /// How long an answer about offsets may keep the loop from its other partitions.
 const GLANCE: Duration = Duration::from_millis(200);
+/// librdkafka repeats that it cannot connect every 30 s.
+const CUT_OFF: Duration = Duration::from_secs(35);
 
 pub struct Consumer {
     client: BaseConsumer<Context>,
@@ -35,6 +37,8 @@ pub struct Consumer {
     reset: Reset,
     /// librdkafka repeats itself during an outage; we say each thing once in five seconds.
     said: Option<(RDKafkaErrorCode, Instant)>,
+    /// The last sign that no broker can be reached, if none came since that one can.
+    cut_off: Option<Instant>,
     rebalances: u64,
 }
 
@@ -57,6 +61,7 @@ impl Consumer {
             paused: false,
             reset: Reset::new(options),
             said: None,
+            cut_off: None,
             rebalances: 0,
         })
     }
@@ -67,6 +72,7 @@ impl Consumer {
         match self.client.poll(timeout) {
             None => Ok(false),
             Some(Ok(message)) => {
+                self.cut_off = None;
                 let partition = message.partition();
                 let offset = message.offset();
                 let known = self.positions.get(&partition);
@@ -98,7 +104,14 @@ impl Consumer {
                     self.topic
                 )));
             }
-            _ => self.say(code),
+            _ => {
+                let is_connection = code == RDKafkaErrorCode::BrokerTransportFailure;
+                let is_worse = is_connection && self.cut_off.is_some();
+                if code == RDKafkaErrorCode::AllBrokersDown || is_worse {
+                    self.cut_off = Some(Instant::now());
+                }
+                self.say(code);
+            }
         }
         Ok(())
     }
@@ -240,14 +253,23 @@ impl Consumer {
     }
 
     /// How far each assigned partition is behind its end, where both are known: a partition that
-    /// waits for its place must not look as if nothing waited in it.
-    pub fn lag(&self) -> Vec<Lag> {
-        let known = |&partition: &i32| {
-            let end = native::known_end(&self.client, &self.c_topic, partition)?;
-            let next = self.positions.get(&partition).copied()?;
-            Some(Lag { partition, next, events: u64::try_from(end - next.get()).unwrap_or(0) })
-        };
-        self.assigned.iter().filter_map(known).collect()
+    /// waits for its place must not look as if nothing waited in it. One of which neither is known
+    /// has not been fetched from: it has no place yet.
+    pub fn stand(&self) -> Stand {
+        let is_cut_off = self.cut_off.is_some_and(|when| when.elapsed() < CUT_OFF);
+        let mut stand = Stand { is_cut_off, ..Stand::default() };
+        for &partition in &self.assigned {
+            let end = native::known_end(&self.client, &self.c_topic, partition);
+            match (end, self.positions.get(&partition).copied()) {
+                (Some(end), Some(next)) => {
+                    let events = u64::try_from(end - next.get()).unwrap_or(0);
+                    stand.lags.push(Lag { partition, next, events });
+                }
+                (None, None) => stand.placeless.push(partition),
+                _ => {}
+            }
+        }
+        stand
     }
 
     /// Leaves the group, within the time that `stop` leaves. A client that does not let go by then
@@ -266,7 +288,8 @@ impl Consumer {
     }
 }
 
-fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
+/// A message as batches take it.
+pub fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
     Record {
         partition: message.partition(),
         offset: message.offset(),

@@ -11,7 +11,7 @@ use super::consumer::Consumer;
 use super::native::Outgoing;
 use super::options::Options;
 use super::producer::{Producer, Trouble, c_name};
-use super::{Bus, Fatal, Lag, Settled};
+use super::{Bus, Fatal, Settled, Stand, newest};
 use crate::batch::Batch;
 use crate::outbox::{Destination, Letter, Outbox};
 use crate::stop::Stop;
@@ -22,6 +22,8 @@ const IDLE: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(1);
 /// One look at the consumer while a batch is in hand.
 const ASIDE: Duration = Duration::from_millis(10);
+/// A batch is held for so long at a time.
+const HOLD: Duration = Duration::from_millis(100);
 /// First wait after an abort; doubled each time in a row.
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
@@ -290,6 +292,8 @@ impl Bus for KafkaBus {
     fn collect(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
         batch.clear();
         std::mem::swap(batch, &mut self.spare);
+        // What was held may have filled the store behind it.
+        self.consumer()?.resume();
         let opened = Instant::now();
         let due = self.settled + self.options.bounds.age_max / 2;
         let mut timeout = IDLE;
@@ -353,8 +357,31 @@ impl Bus for KafkaBus {
         }
     }
 
-    fn lag(&mut self) -> Vec<Lag> {
-        self.consumer.as_ref().map(Consumer::lag).unwrap_or_default()
+    fn hold(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        let is_open = self.producer.as_ref().is_some_and(Producer::is_open);
+        let aborts = is_open.then(|| Trouble::Abort("its batch is held".into()));
+        if let Some(trouble) = self.trouble.take().or(aborts) {
+            let why = format!("{trouble:?}");
+            self.recover(trouble, batch)?;
+            return self.give_up_if_overdue(&why);
+        }
+        let until = Instant::now() + HOLD;
+        while Instant::now() < until && !batch.is_empty() && !self.stop.is_requested() {
+            self.poll_aside(batch)?;
+        }
+        Ok(())
+    }
+
+    fn newest(&mut self, batch: &Batch, rows: usize, newest: &mut Batch) -> Result<(), Fatal> {
+        let partitions: Vec<i32> = batch.next_offsets().iter().map(|(p, _)| *p).collect();
+        if let Err(error) = newest::read(&self.options, &partitions, rows, newest) {
+            tracing::debug!(%error, "the newest events are not known");
+        }
+        Ok(())
+    }
+
+    fn stand(&mut self) -> Stand {
+        self.consumer.as_ref().map(Consumer::stand).unwrap_or_default()
     }
 
     fn rebalances(&self) -> u64 {

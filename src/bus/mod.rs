@@ -23,6 +23,9 @@
 //! worker dies at any moment loses nothing: what was not settled is delivered again to the next
 //! owner.
 //!
+//! A worker that will not settle a batch, because it would be a flood of dead letters, calls `hold`
+//! again and again instead: nothing of the batch becomes visible, and the worker stays in the group.
+//!
 //! Two implementations: [`kafka::KafkaBus`] and [`memory::MemoryBus`], which plays every fault
 //! from a seed.
 
@@ -34,6 +37,7 @@ pub mod group;
 pub mod kafka;
 pub mod memory;
 mod native;
+mod newest;
 pub mod options;
 pub mod producer;
 pub mod publish;
@@ -57,8 +61,17 @@ pub trait Bus {
     /// Commits what was sent and the offsets of `batch`, or forgets what was sent.
     fn settle(&mut self, batch: &mut Batch) -> Result<Settled, Fatal>;
 
-    /// How far behind each assigned partition is.
-    fn lag(&mut self) -> Vec<Lag>;
+    /// Keeps `batch` unsettled for a short while: forgets what was sent of it, which without a transaction
+    /// cannot be taken back, and polls, so that the group does not lose sight of us. What is
+    /// revoked meanwhile is forgotten.
+    fn hold(&mut self, batch: &mut Batch) -> Result<(), Fatal>;
+
+    /// Fills the empty `newest` with about `rows` of the last records on the partitions of `batch`; with fewer,
+    /// or none, where the brokers do not give them soon.
+    fn newest(&mut self, batch: &Batch, rows: usize, newest: &mut Batch) -> Result<(), Fatal>;
+
+    /// Where the assigned partitions stand.
+    fn stand(&mut self) -> Stand;
 
     /// Rebalances that this member has taken part in.
     fn rebalances(&self) -> u64;
@@ -80,6 +93,17 @@ pub enum Settled {
     Done,
     /// Not committed. The batch now holds what is still to be scored and sent, perhaps nothing.
     Again,
+}
+
+/// Where the partitions of a worker stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stand {
+    /// Those of which it is known.
+    pub lags: Vec<Lag>,
+    /// Those that wait for a place to read from.
+    pub placeless: Vec<i32>,
+    /// No broker can be reached: nothing will move.
+    pub is_cut_off: bool,
 }
 
 /// Where an assigned partition stands.

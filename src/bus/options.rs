@@ -8,6 +8,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use crate::batch::Bounds;
 use crate::config::{Compression, Config, Consumer, Delivery, Guarantee, Kafka, Protocol, Topics};
 
+/// `transaction.abort.timed.out.transaction.cleanup.interval.ms` of the brokers.
+const SCAN: Duration = Duration::from_secs(10);
+
 /// What a worker's end of the bus is built from.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -44,6 +47,13 @@ impl Options {
             keep_dead_partition: true,
             keep_shadow_partition: true,
         }
+    }
+
+    /// How long a partition may stand still while a dead member's transaction is open over its offsets: the broker
+    /// ends that its time-out after the last sign of life, and looks for such every ten seconds.
+    /// What has not moved after both and as long again will not by itself.
+    pub fn patience(&self) -> Duration {
+        2 * (Duration::from_millis(self.delivery.transaction_timeout_ms) + SCAN)
     }
 
     pub fn is_exactly_once(&self) -> bool {

@@ -96,6 +96,11 @@ impl Producer {
         Ok(())
     }
 
+    /// Has something been sent within a transaction that has not ended?
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Serves one report that has come back, if any, without waiting.
     pub fn poll(&self) {
         self.client.poll(Duration::ZERO);

@@ -138,6 +138,7 @@ fn what(message: &Message) -> &'static str {
         Message::RetrainComplete { .. } => "announced",
         Message::Promote { .. } => "promoted",
         Message::Rollback { .. } => "rolled back",
+        Message::Resume { .. } => "resumed",
         Message::RetrainRequest { .. } => "retrain requested",
     }
 }

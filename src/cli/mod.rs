@@ -16,6 +16,7 @@ mod logging;
 mod lookout;
 mod pack;
 mod replay;
+mod resume;
 mod run;
 mod score;
 mod sign;
@@ -50,6 +51,8 @@ enum Verb {
     Init(init::Init),
     /// Show every instance, and whether all serve what they shall; exits with 1 if not
     Status(status::Status),
+    /// Let workers that hold events back write them to the dead letters, and go on
+    Resume(resume::Resume),
     /// Score JSON lines from stdin with a bundle, without Kafka
     Score(score::Score),
     /// Score past events with any version, and see how it differs from what was predicted then
@@ -144,6 +147,7 @@ impl Verb {
             Self::Check(configured) => check::run(&configured),
             Self::Init(init) => init.run(),
             Self::Status(status) => status.run(),
+            Self::Resume(resume) => resume.run(),
             Self::Score(score) => score.run(),
             Self::Replay(replay) => replay.run(),
             Self::Model(Model::Pack(pack)) => pack.run(),

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::properties::Properties;
-use super::values::{Listen, Pointer, TrustedKey};
+use super::values::{Listen, Pointer, RatioMax, TrustedKey};
 
 /// How the brokers are reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -340,6 +340,24 @@ impl Default for Probation {
             non_finite_max: 0.01,
             cost_ratio_max: 20.0,
         }
+    }
+}
+
+/// When a worker stops before it writes dead letters, because it is the stream or the version that is broken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DeadLetters {
+    /// A worker stops when more than this share of its last events would become dead letters, 0 to 1.
+    /// `off`: never.
+    pub ratio_max: RatioMax,
+    /// So many events are the last ones. Before a worker has seen as many it does not stop.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub window_rows: usize,
+}
+
+impl Default for DeadLetters {
+    fn default() -> Self {
+        Self { ratio_max: RatioMax::Share(0.5), window_rows: 1_000 }
     }
 }
 

@@ -89,6 +89,69 @@ impl JsonSchema for TrustedKey {
     }
 }
 
+/// The largest share of events that may be refused, or no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrText", into = "NumberOrText")]
+pub enum RatioMax {
+    Off,
+    /// 0 to 1.
+    Share(f64),
+}
+
+/// As sources spell it; the environment has text only.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(f64),
+    Text(String),
+}
+
+impl RatioMax {
+    /// The bound, if there is one.
+    pub fn share(self) -> Option<f64> {
+        match self {
+            Self::Off => None,
+            Self::Share(share) => Some(share),
+        }
+    }
+}
+
+impl TryFrom<NumberOrText> for RatioMax {
+    type Error = String;
+
+    /// Fails on anything but `off` or a share.
+    fn try_from(value: NumberOrText) -> Result<Self, Self::Error> {
+        let share = match &value {
+            NumberOrText::Text(text) if text == "off" => return Ok(Self::Off),
+            NumberOrText::Text(text) => text.parse().ok(),
+            NumberOrText::Number(number) => Some(*number),
+        };
+        share.filter(|share| (0.0..=1.0).contains(share)).map(Self::Share).ok_or_else(|| {
+            let given = match value {
+                NumberOrText::Text(text) => format!("{text:?}"),
+                NumberOrText::Number(number) => number.to_string(),
+            };
+            format!("{given} is neither `off` nor a share of 0 to 1, such as 0.5")
+        })
+    }
+}
+
+impl From<RatioMax> for NumberOrText {
+    fn from(ratio: RatioMax) -> Self {
+        ratio.share().map_or_else(|| Self::Text("off".into()), Self::Number)
+    }
+}
+
+impl JsonSchema for RatioMax {
+    fn schema_name() -> Cow<'static, str> {
+        "RatioMax".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["number", "string"], "minimum": 0, "maximum": 1 })
+    }
+}
+
 /// Where HTTP is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -200,6 +200,9 @@ where
         if message.model() != self.setup.model {
             return;
         }
+        if let Message::Resume { .. } = message {
+            self.serving.resume();
+        }
         match self.registry.apply(offset, &message) {
             Ok(effect) => {
                 // Asked for anew, by name or as what served before: it is tried again.

@@ -3,7 +3,7 @@
 //! | Path | Answer |
 //! | --- | --- |
 //! | `/livez` | 200, or 503 when only a restart can help; JSON names what is wrong |
-//! | `/readyz` | 200, or 503 before it serves and while it stops; JSON names what it waits for |
+//! | `/readyz` | 200, or 503 while it does not serve, all of it or at all; JSON names what it waits for |
 //! | `/metrics` | Prometheus's text format |
 //! | `/status` | the [`Report`](super::reports::Report) of this moment, as JSON |
 //! | `/` | a page for people, which asks `/status` once a second |
@@ -102,7 +102,7 @@ async fn live(State(status): State<Status>) -> Response {
 }
 
 async fn ready(State(status): State<Status>) -> Response {
-    let waits_for = status.waits_for();
+    let waits_for = status.waits_for(Instant::now());
     answer(waits_for.is_empty(), json!({"ready": waits_for.is_empty(), "waits_for": waits_for}))
 }
 
@@ -131,8 +131,11 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::observe::health::Patience;
     use crate::observe::reports::Report;
     use crate::observe::samples;
+    use crate::stop::Stop;
+    use crate::worker::Turn;
 
     /// Sends one request to an instance of this status and returns the whole answer.
     fn ask(status: Status, request: &'static str) -> String {
@@ -180,6 +183,27 @@ mod tests {
         let status = samples::starting();
         status.worker(1).ended();
         check(status, "GET /livez", 503, &[r#"{"faults":["worker 1 has ended"],"live":false}"#]);
+    }
+
+    #[test]
+    fn probes_are_told_of_what_is_held_back_and_of_who_is_stuck() {
+        let status = samples::serving();
+        status.worker(0).turned(&samples::holding(), samples::stand(0, 100, 7));
+        let why =
+            r#"{"latch":"nothing_held_back","why":"worker 0 has stopped: 2 of the last 3 events"#;
+        check(status.clone(), "GET /readyz", 503, &[r#""ready":false"#, why]);
+        check(status.clone(), "GET /livez", 200, &[r#""live":true"#]);
+        status.worker(0).turned(&Turn::default(), samples::stand(0, 107, 0));
+        check(status, "GET /readyz", 200, &[r#""ready":true"#]);
+        // Whose patience is over at once.
+        let (worker, partition) = (Duration::ZERO, Duration::ZERO);
+        let patience = Patience { worker, partition };
+        let status = Status::new(samples::identity(), 1, patience, Stop::default());
+        status.worker(0).turned(&Turn::default(), samples::stand(5, 100, 7));
+        let why =
+            r#"{"latch":"partitions_move","why":"partition 5 stands still at worker 0 for 0 s"#;
+        check(status.clone(), "GET /readyz", 503, &[why]);
+        check(status, "GET /livez", 503, &["worker 0 has not come round"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("stop", &[]),
     ("config", &[]),
     ("batch", &["record"]),
+    ("breaker", &["reject"]),
     ("outbox", &["batch", "record", "reject"]),
     ("features", &["reject"]),
     ("model", &["compare", "features", "score", "reject", "stop"]),
@@ -52,11 +53,15 @@ const LAW: &[(&str, &[&str])] = &[
     ),
     (
         "worker",
-        &["batch", "bus", "encode", "outbox", "recent", "reject", "score", "serving", "shadow"],
+        &[
+            "batch", "breaker", "bus", "encode", "model", "outbox", "recent", "record", "reject",
+            "score", "serving", "shadow",
+        ],
     ),
     (
         "observe",
         &[
+            "breaker",
             "bus",
             "compare",
             "config",

@@ -102,10 +102,12 @@ pub enum Sight {
     Paused,
     /// A member died and left a transaction open.
     DiedMidTransaction,
+    /// A batch was held of which some had been sent.
+    HeldMidTransaction,
 }
 
 impl Sight {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::RowsRevoked,
         Self::RowsRevokedInHand,
         Self::GivenBack,
@@ -121,6 +123,7 @@ impl Sight {
         Self::DroppedTwin,
         Self::Paused,
         Self::DiedMidTransaction,
+        Self::HeldMidTransaction,
     ];
 }
 

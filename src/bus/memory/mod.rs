@@ -23,16 +23,18 @@ use self::cluster::MemoryCluster;
 use self::consumer::Consumer;
 use self::faults::{Broken, Sight};
 pub use self::group::Client;
-use self::log::{Stored, Topic};
+use self::log::{Stored, Topic, copy};
 use self::producer::Producer;
 use super::producer::Trouble;
-use super::{Bus, Fatal, Lag, Settled};
+use super::{Bus, Fatal, Settled, Stand};
 use crate::batch::{Batch, Bounds};
 use crate::outbox::{Destination, Letter, Outbox};
 
 /// How many polls `collect` makes at most once it has a record, and without one.
 const AGE_POLLS_MAX: usize = 60;
 const IDLE_POLLS: usize = 3;
+/// How many polls a batch is held for at a time.
+const HOLD_POLLS: usize = 3;
 /// How many polls pass before a batch is sent again, at most, after a first failure.
 const BACK_OFF_POLLS_MAX: usize = 4;
 
@@ -240,6 +242,7 @@ impl Bus for MemoryBus {
     fn collect(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
         batch.clear();
         std::mem::swap(batch, &mut self.spare);
+        self.consumer()?.resume();
         let mut polls = IDLE_POLLS;
         let mut aging = false;
         while polls > 0 {
@@ -295,8 +298,33 @@ impl Bus for MemoryBus {
         }
     }
 
-    fn lag(&mut self) -> Vec<Lag> {
-        self.consumer.as_ref().map(Consumer::lag).unwrap_or_default()
+    fn hold(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        let is_open = self.producer.as_ref().is_some_and(Producer::is_open);
+        let aborts = is_open.then(|| Trouble::Abort("its batch is held".into()));
+        if let Some(trouble) = self.trouble.take().or(aborts) {
+            self.cluster.look().faults.see(Sight::HeldMidTransaction);
+            return self.recover(trouble, batch);
+        }
+        for _ in 0..HOLD_POLLS {
+            self.poll_aside(batch)?;
+        }
+        Ok(())
+    }
+
+    fn newest(&mut self, batch: &Batch, rows: usize, newest: &mut Batch) -> Result<(), Fatal> {
+        let next = batch.next_offsets();
+        let each = rows.div_ceil(next.len().max(1));
+        let brokers = self.cluster.step(self.client)?;
+        for (partition, _) in next {
+            for (offset, event) in brokers.events[partition as usize].last(each) {
+                copy(partition, *offset, event, newest);
+            }
+        }
+        Ok(())
+    }
+
+    fn stand(&mut self) -> Stand {
+        self.consumer.as_ref().map(Consumer::stand).unwrap_or_default()
     }
 
     fn rebalances(&self) -> u64 {

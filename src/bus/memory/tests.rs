@@ -336,11 +336,11 @@ fn close_hands_the_partitions_over_at_once_and_lag_tells_what_is_left() {
     let mut bus = join(&cluster);
     let mut batch = collect(&mut bus);
     let taken = batch.len() as i64;
-    let lag = bus.lag();
+    let lag = bus.stand().lags;
     assert_eq!((lag[0].next.get(), lag[0].events), (taken, 6 - taken as u64));
     assert_eq!(attempt(&mut bus, &mut batch), Settled::Done);
     bus.close();
-    assert!(bus.collect(&mut batch).is_err() && bus.lag().is_empty());
+    assert!(bus.collect(&mut batch).is_err() && bus.stand().lags.is_empty());
     let mut heir = join(&cluster);
     assert_eq!(places(&collect(&mut heir))[0], format!("0:{taken}"));
 }

@@ -31,6 +31,7 @@ struct Sum {
     predictions: usize,
     dead_letters: usize,
     retries: u64,
+    holds: u64,
     steps: u64,
     failed: BTreeMap<u64, Vec<String>>,
 }
@@ -48,8 +49,8 @@ fn every_event_has_one_outcome_whatever_goes_wrong() {
     let alone = seeds.end - seeds.start == 1;
     let sum = play(seeds, None);
     println!(
-        "{} steps, {} predictions, {} dead letters, {} retries",
-        sum.steps, sum.predictions, sum.dead_letters, sum.retries
+        "{} steps, {} predictions, {} dead letters, {} retries, {} turns that held a batch back",
+        sum.steps, sum.predictions, sum.dead_letters, sum.retries, sum.holds
     );
     println!("{:?}\n{:?}\n{:?}", sum.deeds, sum.tally.faults, sum.tally.sights);
     if let Some((seed, faults)) = sum.failed.first_key_value() {
@@ -66,15 +67,16 @@ fn every_event_has_one_outcome_whatever_goes_wrong() {
 
 /// A simulation in which nothing goes wrong proves nothing.
 fn everything_happened(sum: &Sum) {
-    use Deed::{Join, Kill, Leave, Rollback, Shadow, Swap, UnservedEvents};
+    use Deed::{Break, Join, Kill, Leave, Mend, Resume, Rollback, Shadow, Swap, UnservedEvents};
     let mut missing: Vec<String> = Vec::new();
     let faults = Fault::ALL.iter().filter(|fault| !sum.tally.faults.contains_key(fault));
     missing.extend(faults.map(|fault| format!("{fault:?}")));
     let sights = Sight::ALL.iter().filter(|sight| !sum.tally.sights.contains_key(sight));
     missing.extend(sights.map(|sight| format!("{sight:?}")));
-    let deeds = [Join, Kill, Leave, Rollback, Shadow, Swap, UnservedEvents];
+    let deeds = [Break, Join, Kill, Leave, Mend, Resume, Rollback, Shadow, Swap, UnservedEvents];
     let deeds = deeds.iter().filter(|deed| !sum.deeds.contains_key(deed));
     missing.extend(deeds.map(|deed| format!("{deed:?}")));
+    missing.extend((sum.holds == 0).then(|| "a batch that is held back".into()));
     assert!(missing.is_empty(), "never happened: {}", missing.join(", "));
 }
 
@@ -136,6 +138,7 @@ impl Sum {
         self.predictions += left.predictions.len();
         self.dead_letters += left.dead_letters.len();
         self.retries += left.counted.retries;
+        self.holds += left.counted.holds;
         self.steps += left.steps;
         if !faults.is_empty() {
             self.failed.insert(seed, faults);
