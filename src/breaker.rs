@@ -4,9 +4,10 @@
 //! It is told what each tile came to, before the tile is sent, and answers whether it may be. It has no
 //! clock and knows no bus: what a stopped worker does is the worker's matter (`worker/hold.rs`).
 //!
-//! Events are counted in cells of a tile or more, at least a 64th of the window: the window is made of the newest
-//! whole cells that hold `window_rows` events. Before it holds so many nothing is decided. A tile without
-//! a dead letter costs an addition.
+//! Events are counted in cells of a tile or more, at least a 64th of the window. The window is made of the newest
+//! cells that hold `window_rows` events; of the oldest of them as large a part counts as belongs to it, of
+//! the newest always all. Before the window is full nothing is decided. A tile without a dead letter
+//! costs an addition.
 
 use std::collections::VecDeque;
 
@@ -38,6 +39,14 @@ impl Verdicts {
     pub fn add(&mut self, more: &Self) {
         self.events += more.events;
         self.rejects.iter_mut().zip(more.rejects).for_each(|(sum, more)| *sum += more);
+    }
+
+    /// What `events` of them came to, if they are all alike.
+    fn part(&self, events: u64) -> Self {
+        let part = |rejects: u64| {
+            (u128::from(rejects) * u128::from(events) / u128::from(self.events)) as u64
+        };
+        Self { events, rejects: self.rejects.map(part) }
     }
 
     /// Events refused for whatever reason.
@@ -134,10 +143,15 @@ impl Breaker {
     fn window(&self) -> Verdicts {
         let mut window = Verdicts::default();
         for cell in self.attempt.iter().rev().chain(self.settled.iter().rev()) {
-            if window.events >= self.window_rows {
-                break;
+            let left = self.window_rows.saturating_sub(window.events);
+            match window.events {
+                0 => window.add(cell),
+                _ if cell.events <= left => window.add(cell),
+                _ => {
+                    window.add(&cell.part(left));
+                    break;
+                }
             }
-            window.add(cell);
         }
         window
     }
@@ -201,11 +215,26 @@ mod tests {
             assert_eq!(batch(&mut breaker, &[(7, 0)]), None);
         }
         assert!(breaker.settled.len() <= 100, "{} cells", breaker.settled.len());
-        // 15 tiles of 7 hold a hundred: 7 bad ones are 49 of 105, 8 are 56.
+        // 14 tiles of 7 and two events of another.
         for _ in 0..7 {
             assert_eq!(batch(&mut breaker, &[(0, 7)]), None);
         }
-        assert_eq!(batch(&mut breaker, &[(0, 7)]), Some((56, 105)));
+        assert_eq!(batch(&mut breaker, &[(0, 7)]), Some((56, 100)));
+    }
+
+    #[test]
+    fn a_large_tile_before_small_ones_counts_as_far_as_it_belongs_to_the_window() {
+        let mut breaker = Breaker::new(100, Some(0.5));
+        assert_eq!(batch(&mut breaker, &[(1000, 0)]), None);
+        for _ in 0..5 {
+            assert_eq!(batch(&mut breaker, &[(0, 10)]), None);
+        }
+        assert_eq!(batch(&mut breaker, &[(0, 1)]), Some((51, 100)));
+        // Half of it is bad: of the part that counts as well.
+        let mut breaker = Breaker::new(100, Some(0.6));
+        assert_eq!(batch(&mut breaker, &[(500, 500)]), None);
+        assert_eq!(batch(&mut breaker, &[(0, 20)]), None);
+        assert_eq!(batch(&mut breaker, &[(0, 2)]), Some((61, 100)));
     }
 
     #[test]

@@ -120,10 +120,7 @@ fn passed_over(unread: &Unread) -> Entry {
     Entry {
         offset: 0,
         at: None,
-        what: match unread {
-            Unread::UnknownType(_) => "unknown",
-            Unread::Malformed(_) => "malformed",
-        },
+        what: unread.kind(),
         version: None,
         from: None,
         rollout: None,

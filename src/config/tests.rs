@@ -108,6 +108,26 @@ fn a_share_may_be_written_as_an_integer_and_has_bounds() {
 }
 
 #[test]
+fn the_bound_of_dead_letters_is_a_share_or_off() {
+    let ratio_max =
+        |value: &str| load(REQUIRED, &[], &[&format!("dead_letters.ratio_max={value}")]);
+    for (value, share) in
+        [("0.25", Some(0.25)), ("1", Some(1.0)), ("0", Some(0.0)), ("off", None), ("'off'", None)]
+    {
+        assert_eq!(ratio_max(value).unwrap().dead_letters.ratio_max.share(), share, "{value}");
+    }
+    for wrong in ["1.5", "-1", "nan", "none", "true"] {
+        assert!(ratio_max(wrong).is_err(), "{wrong}");
+    }
+    let file =
+        |value: &str| load(&format!("{REQUIRED}\n[dead_letters]\nratio_max = {value}"), &[], &[]);
+    assert_eq!(file("0.1").unwrap().dead_letters.ratio_max.share(), Some(0.1));
+    assert_eq!(file("'off'").unwrap().dead_letters.ratio_max.share(), None);
+    assert!(file("2").is_err());
+    assert_eq!(load(REQUIRED, &[], &[]).unwrap().dead_letters.ratio_max.share(), Some(0.5));
+}
+
+#[test]
 fn a_configuration_needs_no_file() {
     let environment = [
         ("FORETELL_KAFKA_BOOTSTRAP_SERVERS", "b:9092"),

@@ -120,6 +120,16 @@ pub enum Unread {
     Malformed(String),
 }
 
+impl Unread {
+    /// What metrics count it as.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownType(_) => "unknown",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}
+
 impl Message {
     const TYPES: [&'static str; 5] =
         ["retrain-complete", "promote", "rollback", "resume", "retrain-request"];

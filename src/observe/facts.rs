@@ -119,7 +119,7 @@ impl Facts {
                 Some(silent) if silent > self.patience.partition => {
                     ": it does not come round; it is stuck, or the brokers do not let it settle its batch"
                 }
-                _ => "",
+                _ => ": \"A partition stands still\" in README.md says what to do",
             };
             Some(format!("{what} still at worker {index} for {} s{why}", stood.as_secs()))
         });

@@ -146,10 +146,12 @@ pub enum Broken {
     ReadsUnstable,
     /// After an abort the batch is dropped.
     DropsAborted,
+    /// What was sent of a batch that is held back stays sent.
+    KeepsHeld,
 }
 
 impl Broken {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::KeepsSettled,
         Self::AsksTooEarly,
         Self::KeepsRevoked,
@@ -158,6 +160,7 @@ impl Broken {
         Self::AnyMemberCommits,
         Self::ReadsUnstable,
         Self::DropsAborted,
+        Self::KeepsHeld,
     ];
 }
 

@@ -300,6 +300,7 @@ impl Bus for MemoryBus {
 
     fn hold(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
         let is_open = self.producer.as_ref().is_some_and(Producer::is_open);
+        let is_open = is_open && !self.is(Broken::KeepsHeld);
         let aborts = is_open.then(|| Trouble::Abort("its batch is held".into()));
         if let Some(trouble) = self.trouble.take().or(aborts) {
             self.cluster.look().faults.see(Sight::HeldMidTransaction);

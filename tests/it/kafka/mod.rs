@@ -28,6 +28,7 @@ mod fleet;
 mod lifecycle;
 mod outage;
 mod passing_on;
+mod poison;
 mod positions;
 mod rebalance;
 #[cfg(feature = "http")]
