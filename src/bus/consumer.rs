@@ -32,6 +32,9 @@ pub struct Consumer {
     /// Where each assigned partition stands that has delivered something. A record below is
     /// dropped: after a resume, librdkafka can deliver one twice (kafka-facts.md §0.4).
     positions: HashMap<i32, NextOffset>,
+    /// Where each partition stood, and where it ended, when the client said that it is read to its end.
+    /// Between the two are markers of transactions, and what was aborted.
+    read_to_end: HashMap<i32, (Option<NextOffset>, i64)>,
     assigned: Vec<i32>,
     paused: bool,
     reset: Reset,
@@ -57,6 +60,7 @@ impl Consumer {
             topic: options.topics.events.clone(),
             c_topic: c_name(&options.topics.events),
             positions: HashMap::new(),
+            read_to_end: HashMap::new(),
             assigned: Vec::new(),
             paused: false,
             reset: Reset::new(options),
@@ -83,6 +87,14 @@ impl Consumer {
                 batch.push(record(&message), native::headers(&message));
                 self.positions.insert(partition, NextOffset::after(offset));
                 Ok(true)
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                if let Some(end) = native::known_end(&self.client, &self.c_topic, partition) {
+                    let next = self.positions.get(&partition).copied();
+                    self.read_to_end.insert(partition, (next, end));
+                }
+                // It says nothing of the other partitions.
+                self.poll(Duration::ZERO, batch)
             }
             Some(Err(error)) => self.error(&error).map(|()| false),
         }
@@ -134,6 +146,7 @@ impl Consumer {
         self.rebalances += 1;
         for partition in &change.revoked {
             self.positions.remove(partition);
+            self.read_to_end.remove(partition);
         }
         self.assigned.retain(|partition| !change.revoked.contains(partition));
         self.assigned.extend(&change.assigned);
@@ -262,7 +275,9 @@ impl Consumer {
             let end = native::known_end(&self.client, &self.c_topic, partition);
             match (end, self.positions.get(&partition).copied()) {
                 (Some(end), Some(next)) => {
-                    let events = u64::try_from(end - next.get()).unwrap_or(0);
+                    let is_read = self.read_to_end.get(&partition) == Some(&(Some(next), end));
+                    let left = if is_read { 0 } else { end - next.get() };
+                    let events = u64::try_from(left).unwrap_or(0);
                     stand.lags.push(Lag { partition, next, events });
                 }
                 (None, None) => stand.placeless.push(partition),

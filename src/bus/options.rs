@@ -150,6 +150,8 @@ pub fn consumer(options: &Options) -> ClientConfig {
         // Offsets belong to the transaction.
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
+        // Markers of transactions take offsets: that nothing waits behind the last event, only this tells.
+        .set("enable.partition.eof", "true")
         // librdkafka forgets committed offsets while a dead member's transaction is open, and
         // would start over or skip: the reset is ours (kafka-facts.md §0.1).
         .set("auto.offset.reset", "error")

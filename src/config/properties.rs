@@ -140,7 +140,7 @@ const OWNED: &[Owned] = &[
          reset is ours",
     ),
     fixed("isolation.level", "events of aborted transactions are no events"),
-    fixed("enable.partition.eof", "it is set where a topic is read to its end, and nowhere else"),
+    fixed("enable.partition.eof", "it tells where a topic ends"),
     fixed(
         "fetch.queue.backoff.ms",
         "the time a batch may wait depends on it: at librdkafka's 1000 a fetch pauses for a second",

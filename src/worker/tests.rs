@@ -10,7 +10,6 @@ use crate::bus::memory::cluster::MemoryCluster;
 use crate::bus::memory::faults::{Fault, Faults, Sight};
 use crate::bus::memory::log::{Stored, Topic};
 use crate::bus::memory::{MemoryBus, Options};
-use crate::config::Output;
 use crate::encode::Encoder;
 use crate::model::tiny;
 use crate::model::version::Version;
@@ -51,7 +50,7 @@ fn stage(ratio_max: Option<f64>) -> Stage {
     let bus = MemoryBus::join(&cluster, client, options).expect("it can join");
     let (serving, recent) = (Serving::default(), Recent::new(100));
     serving.swap(Served::alone(strict(), None).into());
-    let encoder = Encoder::new("events", &Output::default());
+    let encoder = Encoder::new("events", &Default::default());
     let breaker = Breaker::new(WINDOW_ROWS, ratio_max);
     let (slot, ring) = (serving.clone(), recent.clone());
     let worker = Worker::new(bus, slot, ring, encoder, Outbox::default(), breaker, 5);
