@@ -317,7 +317,7 @@ pub struct Probation {
     /// How long a version is watched after it began to serve, in milliseconds. 0: not at all.
     #[schemars(range(min = 0, max = 86_400_000))]
     pub duration_ms: u64,
-    /// Nothing is decided on fewer events.
+    /// Nothing is decided on fewer events, but where a worker holds them back (`dead_letters`).
     #[schemars(range(min = 1))]
     pub rows_min: u64,
     /// At most this share of the events that the version before scores may be refused, 0 to 1.

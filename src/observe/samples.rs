@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::health::Patience;
 use super::status::{Identity, Status};
-use crate::breaker::Verdicts;
 use crate::bus::{Lag, Stand};
 use crate::compare::Comparison;
 use crate::features::contract::Feature;
@@ -87,12 +86,12 @@ pub fn stand(partition: i32, next: i64, events: u64) -> Stand {
 
 /// A turn that holds back what would be two dead letters of three events.
 pub fn holding() -> Turn {
-    let mut window = Verdicts::default();
-    window.answer();
-    (0..2).for_each(|_| window.reject(Reason::WrongKind));
     let message = "`x` at `/x`: expected a number, found text".into();
     let example = Example { topic: "events".into(), partition: 3, offset: 7, message };
-    let held = Held { version: "2".into(), window, example: Some(example) };
+    let window = Default::default();
+    let mut held = Held { version: "2".into(), window, example: Some(example) };
+    held.window.answer();
+    (0..2).for_each(|_| held.window.reject(Reason::WrongKind));
     Turn { held: Some(Arc::new(held)), ..Turn::default() }
 }
 

@@ -61,7 +61,6 @@ const LAW: &[(&str, &[&str])] = &[
     (
         "observe",
         &[
-            "breaker",
             "bus",
             "compare",
             "config",

@@ -37,3 +37,4 @@ mod replay;
 mod shutdown;
 mod startup;
 mod swap;
+mod trouble;
