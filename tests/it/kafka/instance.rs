@@ -37,6 +37,10 @@ impl Instance {
         Self { name, child, log, started: Instant::now() }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// SIGKILL: it ends on the spot.
     pub fn kill(mut self) {
         self.signal("KILL");
@@ -46,8 +50,13 @@ impl Instance {
     /// SIGTERM: it is asked to end. Gives how it did, and how long that took.
     pub fn terminate(&mut self, within: Duration) -> (End, Duration) {
         let asked = Instant::now();
-        self.signal("TERM");
+        self.ask_to_end();
         (self.end(within), asked.elapsed())
+    }
+
+    /// SIGTERM alone.
+    pub fn ask_to_end(&self) {
+        self.signal("TERM");
     }
 
     /// SIGSTOP: it does nothing until it is thawed, and does not know.

@@ -21,6 +21,7 @@ mod scratch;
 mod topics;
 mod transaction;
 
+mod chaos;
 mod control;
 mod dead_letters;
 mod exactly_once;
