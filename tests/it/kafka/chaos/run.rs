@@ -16,15 +16,16 @@ use crate::kafka::deployment::Deployment;
 use crate::kafka::eventually::{SOON, eventually};
 use crate::kafka::feeder::Feeder;
 use crate::kafka::instance::await_shares;
+use crate::kafka::topics;
 
 /// Events a second.
 const RATE: u64 = 400;
 /// A fault is followed by another before it is mended, once in so many.
-const TWO_AT_ONCE_IN: u32 = 3;
+const TWO_AT_ONCE_IN: u32 = 2;
 /// Between the two.
 const SECOND_AFTER_MS: u64 = 3_000;
 /// Between an act's end and the next one.
-const PAUSE_MS: u64 = 1_500;
+const PAUSE_MS: u64 = 1_000;
 
 /// On the brokers, for the fast profile.
 const FAST_BROKER: &str = "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000";
@@ -39,6 +40,7 @@ pub fn run(settings: &Settings) {
     let deck = fault::deck(&mut rng, *faults, &settings.only);
     let witness = Witness::start(&deployment);
     let feeder = Feeder::start(&deployment, RATE);
+    let standing = Standing(&deployment);
     let mut run = Run {
         stage: Stage::new(&broker, &deployment, rng),
         witness,
@@ -62,7 +64,18 @@ pub fn run(settings: &Settings) {
     let took = began.elapsed().as_secs();
     println!("\n{}\n\n{verdict}\n{took} s in all", Summary(&recoveries));
     verdict.is_clean();
-    drop(stage);
+    drop((stage, standing));
+}
+
+/// Shows where the topics stand if the test fails.
+struct Standing<'a>(&'a Deployment);
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprint!("── as the brokers have it:\n{}", topics::standing(self.0));
+        }
+    }
 }
 
 /// Both brokers.
