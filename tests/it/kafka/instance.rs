@@ -41,6 +41,10 @@ impl Instance {
         &self.name
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL: it ends on the spot.
     pub fn kill(mut self) {
         self.signal("KILL");
@@ -70,7 +74,7 @@ impl Instance {
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -s {name} failed");
     }
 

@@ -35,5 +35,6 @@ mod rebalance;
 mod remote;
 mod replay;
 mod shutdown;
+mod soak;
 mod startup;
 mod swap;

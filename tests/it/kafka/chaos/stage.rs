@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::witness::Witness;
 use crate::kafka::broker::Broker;
 use crate::kafka::deployment::Deployment;
-use crate::kafka::eventually::SOON;
+use crate::kafka::eventually::{SOON, eventually};
 use crate::kafka::instance::Instance;
 use crate::kafka::{model, topics};
 
@@ -89,7 +89,12 @@ impl<'a> Stage<'a> {
     }
 
     fn affected(&self, fault: Fault) -> Vec<i32> {
-        if fault.is_brokers() { self.led_by_second() } else { (0..PARTITIONS).collect() }
+        if !fault.is_brokers() {
+            return (0..PARTITIONS).collect();
+        }
+        eventually(SOON, "the second broker to lead partitions", || {
+            Some(self.led_by_second()).filter(|led| !led.is_empty())
+        })
     }
 
     /// The partitions of events or predictions that the broker leads which is to be harmed.
