@@ -113,10 +113,12 @@ pub enum Sight {
     DiedMidTransaction,
     /// A member came back to life after its session had ended.
     Zombie,
+    /// A batch took longer than its transaction may, and went on with half of its records.
+    Halved,
 }
 
 impl Sight {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::RowsRevoked,
         Self::RowsRevokedInHand,
         Self::GivenBack,
@@ -133,6 +135,7 @@ impl Sight {
         Self::Paused,
         Self::DiedMidTransaction,
         Self::Zombie,
+        Self::Halved,
     ];
 }
 
