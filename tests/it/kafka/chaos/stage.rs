@@ -42,7 +42,8 @@ pub struct Struck {
     pub partitions: Vec<i32>,
     /// Events of this number or a later one were fed after it.
     pub number: u64,
-    mend_at: Instant,
+    /// When it has lasted long enough.
+    pub mend_at: Instant,
     mend: Mend,
 }
 
@@ -92,9 +93,7 @@ impl<'a> Stage<'a> {
         if !fault.is_brokers() {
             return (0..PARTITIONS).collect();
         }
-        eventually(SOON, "the second broker to lead partitions", || {
-            Some(self.led_by_second()).filter(|led| !led.is_empty())
-        })
+        self.led_by_second()
     }
 
     /// The partitions of events or predictions that the broker leads which is to be harmed.
@@ -178,14 +177,12 @@ impl<'a> Stage<'a> {
             Mend::RestartBroker => {
                 self.broker.restart();
                 self.is_broker_away = false;
+                // That partitions change their leader once more belongs to this fault, not to the next.
+                eventually(SOON, "the second broker to lead partitions again", || {
+                    (!self.led_by_second().is_empty()).then_some(())
+                });
             }
             Mend::Nothing => {}
         }
-    }
-}
-
-impl Struck {
-    pub fn mend_at(&self) -> Instant {
-        self.mend_at
     }
 }
