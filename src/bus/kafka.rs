@@ -47,6 +47,8 @@ pub struct KafkaBus {
     /// What went wrong while sending; `settle` deals with it.
     trouble: Option<Trouble>,
     failures_in_a_row: u32,
+    /// When the first record was sent of what is not settled.
+    began: Option<Instant>,
     /// When the last batch was settled.
     settled: Instant,
     fenced: Vec<Instant>,
@@ -74,6 +76,7 @@ impl KafkaBus {
             spare: Batch::default(),
             trouble: None,
             failures_in_a_row: 0,
+            began: None,
             settled: Instant::now(),
             fenced: Vec::new(),
             stop,
@@ -155,6 +158,7 @@ impl KafkaBus {
     /// After a batch that was not committed: leaves no transaction open, and in `batch` what is
     /// ours and not settled.
     fn recover(&mut self, trouble: Trouble, batch: &mut Batch) -> Result<(), Fatal> {
+        let is_overdue = self.is_overdue();
         let trouble = match trouble {
             Trouble::Abort(why) => {
                 tracing::warn!(%why, rows = batch.len(), "aborting the transaction");
@@ -175,6 +179,10 @@ impl KafkaBus {
         }
         self.failures_in_a_row += 1;
         self.see_topics()?;
+        if is_overdue {
+            self.lighten(batch);
+        }
+        self.began = None;
         self.consumer()?.resume();
         Ok(())
     }
@@ -208,6 +216,26 @@ impl KafkaBus {
         Ok(())
     }
 
+    /// Has what was sent been open for longer than the brokers allow?
+    fn is_overdue(&self) -> bool {
+        let timeout = Duration::from_millis(self.options.delivery.transaction_timeout_ms);
+        self.began.is_some_and(|began| began.elapsed() >= timeout)
+    }
+
+    /// A batch that takes longer than its transaction may be open would be sent again for ever: half of
+    /// it goes back, to be collected next.
+    fn lighten(&mut self, batch: &mut Batch) {
+        let rows = batch.len();
+        batch.halve(&mut self.spare);
+        if batch.len() < rows {
+            tracing::warn!(
+                rows,
+                "a transaction was open for longer than delivery.transaction_timeout_ms; half of its rows \
+                 are tried next. If no broker was away, lower batch.rows_max or raise the time-out"
+            );
+        }
+    }
+
     /// Why a new producer is needed, unless the trouble is one that no new producer ends.
     fn uncertain(&mut self, trouble: Trouble) -> Result<String, Fatal> {
         match trouble {
@@ -216,7 +244,10 @@ impl KafkaBus {
             Trouble::TooLong(why) => self.shorten(&why).map(|()| why),
             Trouble::Fenced(why) => {
                 self.fenced.retain(|when| when.elapsed() < FENCED_WINDOW);
-                self.fenced.push(Instant::now());
+                // An old transaction was given up by the brokers; nobody took the id.
+                if !self.is_overdue() {
+                    self.fenced.push(Instant::now());
+                }
                 match &self.options.delivery.instance_id {
                     Some(id) if self.fenced.len() >= FENCED_MAX => {
                         Err(Fatal::Unavailable(format!(
@@ -357,6 +388,7 @@ impl Bus for KafkaBus {
     }
 
     fn send(&mut self, batch: &Batch, outbox: &Outbox) -> Result<(), Fatal> {
+        self.began.get_or_insert_with(Instant::now);
         for letter in outbox.letters() {
             if self.trouble.is_some() {
                 break;
@@ -377,7 +409,7 @@ impl Bus for KafkaBus {
         }
         match self.commit(batch) {
             Ok(()) => {
-                self.failures_in_a_row = 0;
+                (self.failures_in_a_row, self.began) = (0, None);
                 self.settled = Instant::now();
                 Ok(Settled::Done)
             }

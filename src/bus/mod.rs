@@ -18,8 +18,9 @@
 //! **Contract.** Between the first `send` and the end of `settle` the consumer is not polled, so
 //! a rebalance can only meet records that have not been sent: `collect` forgets them, and handing
 //! a partition over needs no further work. `settle` leaves nothing open: it returns `Done` only
-//! when the transaction is known to be committed, and otherwise leaves in the batch exactly the
-//! records that this worker still owns and that the broker does not have as settled. A bus whose
+//! when the transaction is known to be committed, and otherwise leaves in the batch the records that
+//! this worker still owns and that the broker does not have as settled. Where these took longer than a
+//! transaction may, it leaves the first half of them, and the next `collect` begins with the rest. A bus whose
 //! worker dies at any moment loses nothing: what was not settled is delivered again to the next
 //! owner.
 //!
@@ -91,7 +92,7 @@ pub trait Bus {
 pub enum Settled {
     /// Committed: outputs and offsets are visible.
     Done,
-    /// Not committed. The batch now holds what is still to be scored and sent, perhaps nothing.
+    /// Not committed. The batch now holds what is still to be scored and sent first, perhaps nothing.
     Again,
 }
 

@@ -167,7 +167,7 @@ impl Default for Delivery {
         Self {
             guarantee: Guarantee::ExactlyOnce,
             instance_id: None,
-            transaction_timeout_ms: 10_000,
+            transaction_timeout_ms: 5_000,
             linger_ms: 5,
             compression: Compression::Lz4,
         }

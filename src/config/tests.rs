@@ -269,7 +269,7 @@ fn keys_are_compared_with_each_other() {
     let faults = [
         "batch.rows_max = 1000",
         "batch.bytes_max = 2048",
-        "batch.age_max_ms = 1001",
+        "batch.age_max_ms = 501",
         "delivery.transaction_timeout_ms = 400000",
         "consumer.heartbeat_interval_ms = 3334",
         "consumer.session_timeout_ms = 300001",
@@ -286,7 +286,7 @@ fn keys_are_compared_with_each_other() {
         hint: lower `batch.tile_rows` or raise `batch.rows_max`
     `batch.event_bytes_max`: the default of 1048576 is more than `batch.bytes_max`, which is 2048: the longest event must fit into a batch
         hint: lower `batch.event_bytes_max` or raise `batch.bytes_max`
-    `batch.age_max_ms`: 1001 is more than 1/10 of `delivery.transaction_timeout_ms`, which is 10000: a batch must be collected, scored and sent long before its transaction times out
+    `batch.age_max_ms`: 501 is more than 1/10 of `delivery.transaction_timeout_ms`, which is 5000: a batch must be collected, scored and sent long before its transaction times out
         hint: lower `batch.age_max_ms` or raise `delivery.transaction_timeout_ms`
     `delivery.transaction_timeout_ms`: 400000 is more than `consumer.max_poll_interval_ms`, which is 300000: a worker asks for no events while its transaction is open
         hint: lower `delivery.transaction_timeout_ms` or raise `consumer.max_poll_interval_ms`

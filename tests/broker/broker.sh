@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real Kafka broker on this machine: for tests, benches and `make demo-kafka`.
 #
-#   broker.sh start [--dir DIR] [--port N] [--partitions N] [--nodes 1|2] [--owner PID]
+#   broker.sh start [--dir DIR] [--port N] [--partitions N] [--nodes 1|2] [--owner PID] [--set KEY=VALUE]…
 #   broker.sh stop | kill | restart [--dir DIR]
 #   broker.sh fetch                 get the jars, once; needs Maven and the network that first time
 #   broker.sh tool CLASS [ARG…]     a tool of org.apache.kafka.tools, such as TopicCommand
@@ -14,6 +14,8 @@
 #
 # --nodes 2: a cluster of two that hold a copy each; both are printed, with a comma. The second is
 # DIR/second to `stop`, `kill` and `restart`; it is not the controller, so the first goes on alone.
+#
+# --set KEY=VALUE: a setting of the brokers besides those below.
 #
 # --owner PID: when that process is gone, however it went, the broker is killed and its data
 # deleted (the log stays). A test runner has no better moment to clean up: statics never drop.
@@ -155,6 +157,7 @@ log.cleaner.dedupe.buffer.size=16777216
 # All else is Kafka's default, above all the time-outs of sessions and transactions: what the
 # tests see of them is what a user sees.
 PROPERTIES
+  [ "${#settings[@]}" = 0 ] || printf '%s\n' "${settings[@]}" >>"$dir/server.properties"
 }
 
 # configure_second DIR: the second node of the cluster whose first is configured in DIR.
@@ -320,7 +323,7 @@ tool)
 *) usage ;;
 esac
 
-dir=${TMPDIR:-/tmp}/foretell-kafka-$(id -u) port='' partitions=1 nodes=1 owner=''
+dir=${TMPDIR:-/tmp}/foretell-kafka-$(id -u) port='' partitions=1 nodes=1 owner='' settings=()
 while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || fail "\`$1\` needs a value"
   case $1 in
@@ -329,7 +332,8 @@ while [ $# -gt 0 ]; do
   --partitions) partitions=$2 ;;
   --nodes) nodes=$2 ;;
   --owner) owner=$2 ;;
-  *) fail "unknown option \`$1\`" "--dir, --port, --partitions, --nodes and --owner are known" ;;
+  --set) settings+=("$2") ;;
+  *) fail "unknown option \`$1\`" "--dir, --port, --partitions, --nodes, --owner and --set are known" ;;
   esac
   shift 2
 done

@@ -64,6 +64,9 @@ impl Consumer {
         let cluster = self.cluster.clone();
         let mut brokers = cluster.step(self.client)?;
         let Brokers { group, faults, clock, .. } = &mut *brokers;
+        if faults.brokers_are_away {
+            return Ok(false);
+        }
         if let Some(change) = group.news(self.client, *clock, faults) {
             for partition in &change.revoked {
                 self.fetching.remove(partition);
@@ -122,6 +125,9 @@ impl Consumer {
     /// is stable. A partition with nothing settled is read from its start.
     pub fn find_positions(&mut self) {
         let brokers = &mut *self.cluster.look();
+        if brokers.faults.brokers_are_away {
+            return;
+        }
         for (partition, place) in self.fetching.iter_mut().filter(|(_, place)| place.is_none()) {
             let stable = match brokers.transactions.stable(*partition) {
                 Err(_) if brokers.faults.is(Broken::ReadsUnstable) => {

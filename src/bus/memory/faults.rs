@@ -58,6 +58,15 @@ impl Fault {
         Self::NoAnswer,
     ];
 
+    /// What a client meets when no broker answers.
+    fn is_of_an_outage(self) -> bool {
+        use Fault::{AbortUnheard, CommitLost, FlushUnheard, NoAnswer, NoProducer, OffsetsRefused};
+        matches!(
+            self,
+            AbortUnheard | CommitLost | FlushUnheard | NoAnswer | NoProducer | OffsetsRefused
+        )
+    }
+
     /// How often it strikes in a run that has it, in a thousand chances. What has a chance at each
     /// step is rare, what has one a transaction is not.
     fn per_mille_max(self) -> u32 {
@@ -104,10 +113,14 @@ pub enum Sight {
     DiedMidTransaction,
     /// A batch was held of which some had been sent.
     HeldMidTransaction,
+    /// A member came back to life after its session had ended.
+    Zombie,
+    /// A batch took longer than its transaction may, and went on with half of its records.
+    Halved,
 }
 
 impl Sight {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::RowsRevoked,
         Self::RowsRevokedInHand,
         Self::GivenBack,
@@ -124,6 +137,8 @@ impl Sight {
         Self::Paused,
         Self::DiedMidTransaction,
         Self::HeldMidTransaction,
+        Self::Zombie,
+        Self::Halved,
     ];
 }
 
@@ -171,6 +186,8 @@ pub struct Faults {
     per_mille: BTreeMap<Fault, u32>,
     /// Faults that strike at their next chance, whatever the dice say.
     due: Vec<Fault>,
+    /// No broker answers.
+    pub brokers_are_away: bool,
     pub broken: Option<Broken>,
     pub tally: Tally,
 }
@@ -200,6 +217,7 @@ impl Faults {
             rng: fastrand::Rng::with_seed(seed),
             per_mille: BTreeMap::new(),
             due: Vec::new(),
+            brokers_are_away: false,
             broken: None,
             tally: Tally::default(),
         }
@@ -222,6 +240,7 @@ impl Faults {
     pub fn calm(&mut self) {
         self.per_mille.clear();
         self.due.clear();
+        self.brokers_are_away = false;
     }
 
     pub fn strike_next(&mut self, fault: Fault) {
@@ -232,6 +251,7 @@ impl Faults {
     pub fn strikes(&mut self, fault: Fault) -> bool {
         let due = self.due.iter().position(|due| *due == fault);
         let strikes = match (due, self.per_mille.get(&fault)) {
+            _ if self.brokers_are_away && fault.is_of_an_outage() => true,
             (Some(at), _) => {
                 self.due.remove(at);
                 true

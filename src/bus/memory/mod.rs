@@ -25,6 +25,7 @@ use self::faults::{Broken, Sight};
 pub use self::group::Client;
 use self::log::{Stored, Topic, copy};
 use self::producer::Producer;
+use self::transactions::TIMEOUT_TICKS;
 use super::producer::Trouble;
 use super::{Bus, Fatal, Settled, Stand};
 use crate::batch::{Batch, Bounds};
@@ -58,6 +59,8 @@ pub struct MemoryBus {
     /// What went wrong while sending; `settle` deals with it.
     trouble: Option<Trouble>,
     failures_in_a_row: u32,
+    /// When the first record was sent of what is not settled, in ticks.
+    began: Option<u64>,
 }
 
 impl MemoryBus {
@@ -72,6 +75,7 @@ impl MemoryBus {
             spare: Batch::default(),
             trouble: None,
             failures_in_a_row: 0,
+            began: None,
         };
         // The producer first: its start aborts what a predecessor left open.
         bus.renew_producer(&mut Batch::default())?;
@@ -128,6 +132,7 @@ impl MemoryBus {
     /// After a batch that was not committed: leaves no transaction open, and in `batch` what is
     /// ours and not settled.
     fn recover(&mut self, trouble: Trouble, batch: &mut Batch) -> Result<(), Fatal> {
+        let is_overdue = self.is_overdue();
         let trouble = match trouble {
             Trouble::Abort(why) => {
                 tracing::debug!(%why, rows = batch.len(), "aborting the transaction");
@@ -153,8 +158,28 @@ impl MemoryBus {
             }
         }
         self.failures_in_a_row += 1;
+        if is_overdue {
+            self.lighten(batch);
+        }
+        self.began = None;
         self.consumer()?.resume();
         Ok(())
+    }
+
+    /// Has what was sent been open for longer than the brokers allow?
+    fn is_overdue(&self) -> bool {
+        let now = self.cluster.look().clock;
+        self.began.is_some_and(|began| now > began + TIMEOUT_TICKS)
+    }
+
+    /// A batch that takes longer than its transaction may be open would be sent again for ever: half of
+    /// it goes back, to be collected next.
+    fn lighten(&mut self, batch: &mut Batch) {
+        let rows = batch.len();
+        batch.halve(&mut self.spare);
+        if batch.len() < rows {
+            self.cluster.look().faults.see(Sight::Halved);
+        }
     }
 
     /// Waits, longer after each failure in a row, and polls meanwhile: the group must not lose
@@ -266,6 +291,7 @@ impl Bus for MemoryBus {
         if self.trouble.is_some() {
             return Ok(());
         }
+        self.began.get_or_insert(self.cluster.look().clock);
         let post = |letter: &Letter| {
             let topic = match letter.to {
                 Destination::Predictions => Topic::Predictions,
@@ -291,7 +317,7 @@ impl Bus for MemoryBus {
         }
         match self.commit(batch) {
             Ok(()) => {
-                self.failures_in_a_row = 0;
+                (self.failures_in_a_row, self.began) = (0, None);
                 Ok(Settled::Done)
             }
             Err(trouble) => {

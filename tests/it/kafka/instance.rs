@@ -37,6 +37,14 @@ impl Instance {
         Self { name, child, log, started: Instant::now() }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL: it ends on the spot.
     pub fn kill(mut self) {
         self.signal("KILL");
@@ -46,8 +54,13 @@ impl Instance {
     /// SIGTERM: it is asked to end. Gives how it did, and how long that took.
     pub fn terminate(&mut self, within: Duration) -> (End, Duration) {
         let asked = Instant::now();
-        self.signal("TERM");
+        self.ask_to_end();
         (self.end(within), asked.elapsed())
+    }
+
+    /// SIGTERM alone.
+    pub fn ask_to_end(&self) {
+        self.signal("TERM");
     }
 
     /// SIGSTOP: it does nothing until it is thawed, and does not know.
@@ -61,7 +74,7 @@ impl Instance {
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -s {name} failed");
     }
 

@@ -21,6 +21,7 @@ mod scratch;
 mod topics;
 mod transaction;
 
+mod chaos;
 mod control;
 mod dead_letters;
 mod exactly_once;
@@ -35,6 +36,7 @@ mod rebalance;
 mod remote;
 mod replay;
 mod shutdown;
+mod soak;
 mod startup;
 mod swap;
 mod trouble;

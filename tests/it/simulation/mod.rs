@@ -3,6 +3,7 @@
 //!
 //! One seed is one run, always the same. `FORETELL_SIM_SEED=17 cargo test --test it simulation`
 //! plays a single one and tells each fault, what it led to, and how each transaction ends.
+//! `FORETELL_SIM_SEEDS=10000` plays more of them (`make chaos` does).
 
 mod check;
 mod events;
@@ -19,6 +20,7 @@ use foretell::bus::memory::faults::{Broken, Fault, Sight, Tally};
 use check::check;
 use run::{Deed, run};
 
+/// Unless `FORETELL_SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 1_000;
 /// That a law was taken away shows within so many seeds.
 const SEEDS_TO_NOTICE: u64 = 300;
@@ -26,6 +28,7 @@ const SEEDS_TO_NOTICE: u64 = 300;
 /// What many runs add up to.
 #[derive(Default)]
 struct Sum {
+    seeds: u64,
     tally: Tally,
     deeds: BTreeMap<Deed, u64>,
     predictions: usize,
@@ -44,13 +47,17 @@ fn every_event_has_one_outcome_whatever_goes_wrong() {
             tell();
             seed..seed + 1
         }
-        Err(_) => 0..SEEDS,
+        Err(_) => {
+            let seeds = std::env::var("FORETELL_SIM_SEEDS").ok().filter(|seeds| !seeds.is_empty());
+            let seeds = seeds.map(|seeds| seeds.parse().expect("FORETELL_SIM_SEEDS is a number"));
+            0..seeds.unwrap_or(SEEDS)
+        }
     };
     let alone = seeds.end - seeds.start == 1;
     let sum = play(seeds, None);
     println!(
-        "{} steps, {} predictions, {} dead letters, {} retries, {} turns that held a batch back",
-        sum.steps, sum.predictions, sum.dead_letters, sum.retries, sum.holds
+        "{} seeds, {} steps, {} predictions, {} dead letters, {} retries, {} turns that held a batch back",
+        sum.seeds, sum.steps, sum.predictions, sum.dead_letters, sum.retries, sum.holds
     );
     println!("{:?}\n{:?}\n{:?}", sum.deeds, sum.tally.faults, sum.tally.sights);
     if let Some((seed, faults)) = sum.failed.first_key_value() {
@@ -67,13 +74,19 @@ fn every_event_has_one_outcome_whatever_goes_wrong() {
 
 /// A simulation in which nothing goes wrong proves nothing.
 fn everything_happened(sum: &Sum) {
-    use Deed::{Break, Join, Kill, Leave, Mend, Resume, Rollback, Shadow, Swap, UnservedEvents};
+    use Deed::{
+        Break, Freeze, Join, Kill, Leave, Mend, Outage, Resume, Rollback, Shadow, Storm, Swap,
+        UnservedEvents,
+    };
     let mut missing: Vec<String> = Vec::new();
     let faults = Fault::ALL.iter().filter(|fault| !sum.tally.faults.contains_key(fault));
     missing.extend(faults.map(|fault| format!("{fault:?}")));
     let sights = Sight::ALL.iter().filter(|sight| !sum.tally.sights.contains_key(sight));
     missing.extend(sights.map(|sight| format!("{sight:?}")));
-    let deeds = [Break, Join, Kill, Leave, Mend, Resume, Rollback, Shadow, Swap, UnservedEvents];
+    let deeds = [
+        Break, Freeze, Join, Kill, Leave, Mend, Outage, Resume, Rollback, Shadow, Storm, Swap,
+        UnservedEvents,
+    ];
     let deeds = deeds.iter().filter(|deed| !sum.deeds.contains_key(deed));
     missing.extend(deeds.map(|deed| format!("{deed:?}")));
     missing.extend((sum.holds == 0).then(|| "a batch that is held back".into()));
@@ -131,6 +144,7 @@ fn play(seeds: std::ops::Range<u64>, broken: Option<Broken>) -> Sum {
 
 impl Sum {
     fn add(&mut self, seed: u64, left: &run::Left, faults: Vec<String>) {
+        self.seeds += 1;
         self.tally.add(&left.tally);
         for (deed, count) in &left.deeds {
             *self.deeds.entry(*deed).or_default() += count;

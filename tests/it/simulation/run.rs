@@ -32,6 +32,11 @@ const VERSIONS: usize = 5;
 const WORKERS_MAX: usize = 4;
 /// What the world does before it lets the workers finish.
 const ACTS: usize = 400;
+/// As many more join at once, and leave at once.
+const GUESTS: usize = 3;
+/// Sessions last 150 steps and transactions 300: some frozen workers are missed, some are not.
+const FROZEN_STEPS_MAX: u64 = 600;
+const AWAY_STEPS_MAX: u64 = 400;
 /// So many turns of the world without everything settled, and nothing going wrong: it is stuck.
 const DRAIN_TURNS_MAX: usize = 20_000;
 
@@ -83,6 +88,12 @@ pub enum Deed {
     Leave,
     /// A worker dies wherever it is, a batch in hand, perhaps a transaction open.
     Kill,
+    /// A worker does nothing for a while, wherever it is, and does not know.
+    Freeze,
+    /// Several workers join at once, and as many leave at once.
+    Storm,
+    /// No broker answers for a while.
+    Outage,
     /// A version is swapped in.
     Swap,
     /// A version that served before is swapped in again, under a new control offset.
@@ -151,6 +162,8 @@ struct Hand<'s> {
     client: Client,
     transactional_id: String,
     leave: Arc<AtomicBool>,
+    /// It is frozen until then.
+    thaws: Option<u64>,
     thread: ScopedJoinHandle<'s, Counted>,
 }
 
@@ -186,6 +199,8 @@ impl<'s, 'e> World<'s, 'e> {
     fn play(&mut self) {
         for _ in 0..ACTS {
             drop(self.cluster.step(WORLD));
+            let now = self.cluster.look().clock;
+            self.thaw(now);
             match self.rng.u32(..100) {
                 0..20 => self.publish(),
                 20..23 => self.swap(),
@@ -198,6 +213,12 @@ impl<'s, 'e> World<'s, 'e> {
                     self.did(Deed::Break);
                 }
                 30 => self.resume(),
+                31..33 => self.freeze(now),
+                33 => self.storm(),
+                34 if self.rng.bool() => {
+                    self.cluster.go_away(self.rng.u64(1..=AWAY_STEPS_MAX));
+                    self.did(Deed::Outage);
+                }
                 _ => {}
             }
         }
@@ -217,6 +238,11 @@ impl<'s, 'e> World<'s, 'e> {
     /// go of in one of two ways: somebody says so, or the newest events are sound.
     fn drain(&mut self) -> bool {
         self.cluster.calm();
+        self.thaw(u64::MAX);
+        // With the guests' turns between its own, a large batch would outlast its transaction.
+        while self.workers.len() > WORKERS_MAX {
+            self.remove_worker(Deed::Leave);
+        }
         self.swap();
         self.mend();
         let is_told = self.rng.bool();
@@ -311,7 +337,7 @@ impl<'s, 'e> World<'s, 'e> {
         };
         let leave = Arc::new(AtomicBool::new(false));
         let thread = self.spawn(client, transactional_id.clone(), leave.clone());
-        self.workers.push(Hand { client, transactional_id, leave, thread });
+        self.workers.push(Hand { client, transactional_id, leave, thaws: None, thread });
         self.did(Deed::Join);
     }
 
@@ -343,6 +369,38 @@ impl<'s, 'e> World<'s, 'e> {
         })
     }
 
+    /// Until some time to come.
+    fn freeze(&mut self, now: u64) {
+        let Some(hand) = self.rng.choice(&mut self.workers) else { return };
+        if hand.thaws.is_none() {
+            hand.thaws = Some(now + self.rng.u64(1..=FROZEN_STEPS_MAX));
+            self.cluster.freeze(hand.client);
+            self.did(Deed::Freeze);
+        }
+    }
+
+    /// Those whose time has come.
+    fn thaw(&mut self, now: u64) {
+        for hand in &mut self.workers {
+            if hand.thaws.take_if(|thaws| *thaws <= now).is_some() {
+                self.cluster.thaw(hand.client);
+            }
+        }
+    }
+
+    /// Guests come, or those of before go.
+    fn storm(&mut self) {
+        let leave = self.workers.len() > WORKERS_MAX;
+        for _ in 0..GUESTS {
+            if leave {
+                self.remove_worker(Deed::Leave);
+            } else {
+                self.add_worker();
+            }
+        }
+        self.did(Deed::Storm);
+    }
+
     fn remove_worker(&mut self, deed: Deed) {
         if self.workers.is_empty() {
             return;
@@ -350,7 +408,10 @@ impl<'s, 'e> World<'s, 'e> {
         let hand = self.workers.swap_remove(self.rng.usize(..self.workers.len()));
         match deed {
             Deed::Kill => self.cluster.kill(hand.client),
-            _ => hand.leave.store(true, Ordering::Relaxed),
+            _ => {
+                self.cluster.thaw(hand.client);
+                hand.leave.store(true, Ordering::Relaxed);
+            }
         }
         self.gone.push(hand);
         self.did(deed);
