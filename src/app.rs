@@ -39,7 +39,8 @@ use crate::recent::Recent;
 use crate::serving::{Served, Serving};
 use crate::stop::Stop;
 use crate::worker::Worker;
-use threads::{Ended, drain_all, note, signal, spawn, wished};
+pub use threads::signal;
+use threads::{Ended, drain_all, note, spawn, wished};
 
 /// An instance, ready to start.
 pub struct App {

@@ -177,7 +177,7 @@ fn missing(topic: &str) -> Fatal {
 
 /// The smallest `max.message.bytes` of the topics; `None` where we may not ask (it takes
 /// DescribeConfigs, which scoring itself does not need).
-fn message_bytes_max(kafka: &Kafka, topics: &[&str]) -> Option<usize> {
+pub fn message_bytes_max(kafka: &Kafka, topics: &[&str]) -> Option<usize> {
     let admin = admin(kafka).ok()?;
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let asked = AdminOptions::new().request_timeout(Some(Duration::from_secs(2)));

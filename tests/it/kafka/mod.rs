@@ -14,6 +14,7 @@ mod deployment;
 mod eventually;
 mod feeder;
 mod instance;
+mod letters;
 pub mod model;
 mod probe;
 mod reports;
@@ -30,6 +31,7 @@ mod outage;
 mod passing_on;
 mod positions;
 mod rebalance;
+mod redrive;
 #[cfg(feature = "http")]
 mod remote;
 mod replay;
