@@ -43,7 +43,8 @@ use crate::serving::{Served, Serving};
 use crate::stop::Stop;
 use crate::worker::Worker;
 use rounds::work;
-use threads::{Ended, drain_all, note, signal, spawn, wished};
+pub use threads::signal;
+use threads::{Ended, drain_all, note, spawn, wished};
 
 /// An instance, ready to start.
 pub struct App {

@@ -161,6 +161,19 @@ fn raw(event: &[u8], span: Span) -> Option<&RawValue> {
     serde_json::from_str(text).ok()
 }
 
+/// The names of the headers that a dead letter adds to those of its event.
+pub const DEAD_LETTER_HEADERS: [&str; 9] = [
+    "__connect.errors.topic",
+    "__connect.errors.partition",
+    "__connect.errors.offset",
+    "__connect.errors.stage",
+    "__connect.errors.class.name",
+    "__connect.errors.exception.message",
+    "foretell.reason",
+    "foretell.attempt",
+    "foretell.omitted_bytes",
+];
+
 /// The headers that a dead letter adds to those of its event. All values are text.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DeadLetterHeaders {

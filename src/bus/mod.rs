@@ -44,7 +44,9 @@ pub mod producer;
 pub mod publish;
 pub mod range;
 mod reset;
+pub mod stable;
 pub mod tail;
+pub mod writer;
 
 use crate::batch::Batch;
 use crate::outbox::Outbox;

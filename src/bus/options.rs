@@ -122,6 +122,13 @@ pub fn bulk_reader(kafka: &Kafka) -> ClientConfig {
     config
 }
 
+/// Asks where topics end, be it committed or not.
+pub fn uncommitted_reader(kafka: &Kafka) -> ClientConfig {
+    let mut config = reader(kafka);
+    config.set("isolation.level", "read_uncommitted");
+    config
+}
+
 fn alone(mut config: ClientConfig) -> ClientConfig {
     config
         .set("isolation.level", "read_committed")

@@ -152,6 +152,19 @@ impl Producer {
         self.insist(until, |timeout| {
             self.client.send_offsets_to_transaction(offsets, &member, timeout)
         })?;
+        self.commit_transaction(until)
+    }
+
+    /// Commits what was sent and flushed since the transaction began, if anything was, and no offsets:
+    /// for a producer that goes with no member of a group.
+    pub fn commit_alone(&mut self) -> Result<(), Trouble> {
+        if !self.open {
+            return Ok(());
+        }
+        self.commit_transaction(Instant::now() + PATIENCE)
+    }
+
+    fn commit_transaction(&mut self, until: Instant) -> Result<(), Trouble> {
         self.insist(until, |timeout| self.client.commit_transaction(timeout))?;
         self.open = false;
         Ok(())

@@ -243,7 +243,7 @@ impl Tail {
 }
 
 /// A client, and the partitions of the topic that it shall read.
-fn connect(
+pub(super) fn connect(
     kafka: &Kafka,
     topic: &str,
     options: &ClientConfig,
@@ -257,7 +257,7 @@ fn connect(
     Ok((client, partitions))
 }
 
-fn unavailable(topic: &str, error: &KafkaError) -> Fatal {
+pub(super) fn unavailable(topic: &str, error: &KafkaError) -> Fatal {
     Fatal::Unavailable(format!("reading `{topic}`: {error}"))
 }
 

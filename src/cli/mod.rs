@@ -15,6 +15,8 @@ mod list;
 mod logging;
 mod lookout;
 mod pack;
+mod reading;
+mod redrive;
 mod replay;
 mod resume;
 mod run;
@@ -57,6 +59,8 @@ enum Verb {
     Score(score::Score),
     /// Score past events with any version, and see how it differs from what was predicted then
     Replay(Box<replay::Replay>),
+    /// Put dead letters back on the events topic, each once, to be scored again
+    Redrive(Box<redrive::Redrive>),
     /// Pack, inspect, sign and announce models, and list what was said about them
     #[command(subcommand)]
     Model(Model),
@@ -150,6 +154,7 @@ impl Verb {
             Self::Resume(resume) => resume.run(),
             Self::Score(score) => score.run(),
             Self::Replay(replay) => replay.run(),
+            Self::Redrive(redrive) => redrive.run(),
             Self::Model(Model::Pack(pack)) => pack.run(),
             Self::Model(Model::Inspect(inspect)) => inspect.run(),
             Self::Model(Model::Sign(sign)) => sign.run(),

@@ -3,7 +3,6 @@
 
 mod pass;
 mod place;
-mod reading;
 mod recorded;
 mod report;
 mod sink;
@@ -13,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::Configured;
 use super::failure::Failure;
+use super::{Configured, reading};
 use crate::app;
 use crate::bus::admin;
 use crate::bus::range::{Edge, Span};

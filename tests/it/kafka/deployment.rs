@@ -103,6 +103,14 @@ impl Deployment {
         Instance::spawn(name, command, path.with_extension("log"))
     }
 
+    /// Starts a command of the program that takes its time.
+    pub fn begin(&self, command: &str, arguments: &[&str]) -> Instance {
+        let (path, name) = self.configuration(&[]);
+        let mut process = program::command();
+        process.args(command.split(' ')).arg("--config").arg(&path).args(arguments);
+        Instance::spawn(name, process, path.with_extension("log"))
+    }
+
     /// Runs a command of the program to its end.
     pub fn foretell(&self, command: &str, arguments: &[&str]) -> Output {
         let (path, _) = self.configuration(&[]);

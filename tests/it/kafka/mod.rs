@@ -14,6 +14,7 @@ mod deployment;
 mod eventually;
 mod feeder;
 mod instance;
+mod letters;
 pub mod model;
 mod probe;
 mod reports;
@@ -32,6 +33,7 @@ mod passing_on;
 mod poison;
 mod positions;
 mod rebalance;
+mod redrive;
 #[cfg(feature = "http")]
 mod remote;
 mod replay;
