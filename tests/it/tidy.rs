@@ -74,6 +74,8 @@ const LAW: &[(&str, &[&str])] = &[
     ),
     ("app", &["*"]),
     ("cli", &["*"]),
+    // Calls whatever reads bytes from outside.
+    ("hostile", &["*"]),
     ("main", &["*"]),
     ("lib", &["*"]),
     ("control", &["*"]),
