@@ -1,7 +1,7 @@
 # Each target first installs what it lacks (tests/setup.sh: apt, and only what is missing).
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test bench bench-engine lint
+.PHONY: help demo demo-kafka test fuzz bench bench-engine lint
 
 # Options of what is run: make demo ARGS="--rate 5000", make bench-engine ARGS="--full"
 ARGS ?=
@@ -27,6 +27,13 @@ test: ## all tests, against a real Kafka too
 	@tests/onnxruntime.sh fetch
 	@tests/moto.sh fetch
 	cargo test --locked
+
+# Of each fuzzer.
+SECONDS ?= 60
+
+fuzz: ## the fuzzers, SECONDS=60 each: events, control messages, manifests, model files
+	@tests/setup.sh demo
+	@tests/fuzz/fuzz.sh $(SECONDS)
 
 bench: ## the benchmarks; end to end against a real Kafka
 	@tests/setup.sh test
