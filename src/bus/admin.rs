@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::Client;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
@@ -40,10 +40,34 @@ pub fn preflight(options: &mut Options) -> Result<(), Fatal> {
         )));
     }
     look.partitions(&reports)?;
-    let written = [&predictions, &dead_letters].into_iter().chain(&shadow);
-    let written: Vec<_> = written.map(String::as_str).collect();
-    if let Some(bytes) = message_bytes_max(&options.kafka, &written) {
+    if let Some(bytes) = message_bytes_max(&options.kafka, &options.written()) {
         options.message_bytes_max = bytes;
+    }
+    Ok(())
+}
+
+/// Sees that none of `topics` was deleted, when what happens to a client looks like it. Brokers that do
+/// not answer within `patience` do not say so.
+///
+/// # Errors
+/// The brokers know no such topic, or not for this user.
+pub fn see_topics<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    patience: Duration,
+) -> Result<(), Fatal> {
+    for topic in topics {
+        let Ok(metadata) = client.fetch_metadata(Some(topic), patience) else { return Ok(()) };
+        let told = metadata.topics().first().and_then(|found| found.error());
+        match told.map(RDKafkaErrorCode::from) {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                return Err(Fatal::Configuration(format!(
+                    "topic `{topic}` does not exist any more: it was deleted while this instance ran\n\nhint: `foretell init` makes it again, empty; what was on it is gone"
+                )));
+            }
+            Some(code) if is_authorization(code) => return Err(not_permitted(topic, code)),
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -101,9 +125,7 @@ impl<'a> Look<'a> {
                     return Err(missing(topic));
                 }
                 Some(code) if is_authorization(code) => {
-                    return Err(Fatal::NotPermitted(format!(
-                        "topic `{topic}`: {code}\n\nhint: it may also not exist; without rights Kafka does not tell"
-                    )));
+                    return Err(not_permitted(topic, code));
                 }
                 // A leader is being elected, perhaps.
                 Some(code) if left.is_zero() => {
@@ -167,6 +189,12 @@ impl<'a> Look<'a> {
 
 fn client(producer: &BaseProducer<Context>) -> &Client<Context> {
     producer.client()
+}
+
+fn not_permitted(topic: &str, code: RDKafkaErrorCode) -> Fatal {
+    Fatal::NotPermitted(format!(
+        "topic `{topic}`: {code}\n\nhint: it may also not exist; without rights Kafka does not tell"
+    ))
 }
 
 fn missing(topic: &str) -> Fatal {

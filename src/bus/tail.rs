@@ -15,12 +15,14 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::context::Context;
 use super::producer::is_authorization;
 use super::range::{self, Edge, Span};
-use super::{Fatal, native, options};
+use super::{Fatal, admin, native, options};
 use crate::config::Kafka;
 use crate::record::{self, Header, NextOffset};
 
 /// How long to wait before a topic that is not there is looked for again, or more of one is awaited.
 const AGAIN: Duration = Duration::from_millis(50);
+/// How long an answer about the topic may take.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// All partitions of one topic from their first record on, or a range of it; committed records only.
 pub struct Tail {
@@ -226,6 +228,14 @@ impl Tail {
             Some(code) if is_authorization(code) => Err(Fatal::NotPermitted(format!(
                 "reading `{topic}`: {code}\n\nhint: the user needs Read on this topic"
             ))),
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => {
+                admin::see_topics(self.client.client(), &[topic], LOOK)?;
+                Ok(Step::Nothing)
+            }
             // An outage: the client reconnects by itself.
             _ => Ok(Step::Nothing),
         }

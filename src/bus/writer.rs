@@ -64,7 +64,7 @@ impl Writer {
     }
 
     fn undo(&mut self, trouble: Trouble) -> Fatal {
-        if let Trouble::Abort(_) = trouble {
+        if let Trouble::Abort(_) | Trouble::TooLong(_) = trouble {
             // Where it cannot be told, the next writer's start ends the transaction, or its time-out.
             let _ = self.producer.abort();
         }
@@ -78,7 +78,7 @@ fn fatal(id: &str, trouble: Trouble) -> Fatal {
         Trouble::Fenced(_) => Fatal::Unavailable(format!(
             "another program has begun to write as `{id}`, or the broker gave up waiting for this one; what was not committed is undone\n\nhint: let only one run at a time"
         )),
-        Trouble::Abort(why) | Trouble::Unknown(why) => {
+        Trouble::Abort(why) | Trouble::Unknown(why) | Trouble::TooLong(why) => {
             Fatal::Unavailable(format!("writing as `{id}`: {why}"))
         }
     }

@@ -38,3 +38,4 @@ mod replay;
 mod shutdown;
 mod startup;
 mod swap;
+mod trouble;
