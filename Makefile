@@ -1,7 +1,7 @@
 # Each target first installs what it lacks (tests/setup.sh: apt, and only what is missing).
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test chaos soak bench bench-engine deny lint
+.PHONY: help demo demo-kafka test chaos soak fuzz bench bench-engine deny lint
 
 # Options of what is run: make demo ARGS="--rate 5000", make bench-engine ARGS="--full"
 ARGS ?=
@@ -46,6 +46,13 @@ soak: ## MINUTES=30 at a fixed rate: memory, file descriptors, threads and laten
 	@tests/setup.sh test
 	@tests/broker/broker.sh fetch
 	FORETELL_SOAK_MINUTES=$(MINUTES) cargo test --release --locked --test it -- --nocapture --ignored kafka::soak::
+
+# Of each fuzzer.
+SECONDS ?= 60
+
+fuzz: ## the fuzzers, SECONDS=60 each: events, control messages, manifests, model files
+	@tests/setup.sh demo
+	@tests/fuzz/fuzz.sh $(SECONDS)
 
 bench: ## the benchmarks; end to end against a real Kafka
 	@tests/setup.sh test

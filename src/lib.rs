@@ -43,6 +43,8 @@ pub mod config;
 pub mod control;
 pub mod encode;
 pub mod features;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod model;
 pub mod observe;
 pub mod outbox;

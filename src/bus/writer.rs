@@ -64,7 +64,7 @@ impl Writer {
     }
 
     fn undo(&mut self, trouble: Trouble) -> Fatal {
-        if let Trouble::Abort(_) = trouble {
+        if let Trouble::Abort(_) | Trouble::TooLong(_) = trouble {
             // Where it cannot be told, the next writer's start ends the transaction, or its time-out.
             let _ = self.producer.abort();
         }

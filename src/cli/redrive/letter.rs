@@ -87,10 +87,9 @@ mod tests {
         let Letter { reason, attempt, topic, partition, offset, omitted } = whole;
         assert_eq!((reason, attempt, topic), (Reason::WrongKind, 2, "events"));
         assert_eq!((partition, offset, omitted), (3, 41, None));
-        for absent in 0..WHOLE.len() {
-            let mut rest = WHOLE.to_vec();
-            rest.remove(absent);
-            assert_eq!(Letter::of(&headers(&rest)), None, "without {:?}", WHOLE[absent]);
+        for absent in WHOLE {
+            let rest: Vec<_> = WHOLE.into_iter().filter(|pair| *pair != absent).collect();
+            assert_eq!(Letter::of(&headers(&rest)), None, "without {absent:?}");
         }
         for (at, wrong) in
             [(0, "because"), (1, "x"), (3, "9999999999"), (4, "-1"), (4, "9223372036854775807")]

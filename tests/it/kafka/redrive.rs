@@ -7,16 +7,17 @@ use foretell::bus::publish::Publisher;
 use foretell::bus::tail::Record;
 use foretell::record::Header;
 use jiff::Timestamp;
+use rdkafka::producer::Producer as _;
 use serde_json::{Value, json};
 
 use super::broker::Broker;
 use super::deployment::Deployment;
-use super::eventually::{SOON, eventually};
+use super::eventually::{SOON, eventually, stays};
 use super::feeder;
 use super::letters::{self, Letter};
 use super::model::{self, Flaw};
 use super::probe::Probe;
-use super::topics;
+use super::{topics, transaction};
 
 /// Puts letters back, and gives the JSON that is printed.
 #[track_caller]
@@ -220,6 +221,33 @@ fn a_second_redrive_ends_the_first_and_goes_on_where_that_was() {
     let end = first.end(SOON);
     assert_eq!(end.code, Some(69), "{}", end.said);
     assert!(end.said.contains("another program"), "{}", end.said);
+    letters::are_back_once(&deployment, &all);
+}
+
+/// Notes behind an open transaction cannot be read: who would not wait for its end would put back what
+/// they list.
+#[test]
+fn what_an_open_transaction_hides_is_waited_for() {
+    let deployment = Deployment::new("redrive-hidden", 1);
+    let all = letters::many(&deployment, 1000, 1);
+    letters::put(&deployment, &all);
+    let mut first = deployment.begin("redrive", &["--rate", "20"]);
+    await_some_back(&deployment);
+    let open = transaction::begin(&deployment, "open", SOON);
+    transaction::send(&open, &deployment.topics.dead_letters, "key", "never there");
+    let before = letters::on_events(&deployment).len();
+    eventually(SOON, "more letters to be put back, with notes that are hidden", || {
+        (letters::on_events(&deployment).len() > before + 20).then_some(())
+    });
+    let mut second = deployment.begin("redrive", &[]);
+    // It has no way to know that it was ended but by the second's start.
+    assert_eq!(first.end(SOON).code, Some(69));
+    let before = letters::on_events(&deployment).len();
+    let waits = || letters::on_events(&deployment).len() == before;
+    assert!(stays(Duration::from_secs(1), waits), "expected it to wait");
+    open.abort_transaction(SOON).expect("the transaction can be ended");
+    let end = second.end(SOON);
+    assert_eq!(end.code, Some(0), "{}", end.said);
     letters::are_back_once(&deployment, &all);
 }
 
