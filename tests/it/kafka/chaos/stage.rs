@@ -162,6 +162,19 @@ impl<'a> Stage<'a> {
         format!("version {from} at offset {at}")
     }
 
+    /// Kills those that have any of these partitions, and starts others.
+    pub fn replace(&mut self, partitions: &[i32]) -> usize {
+        let has_any =
+            |it: &Instance| it.partitions().iter().any(|partition| partitions.contains(partition));
+        let (stuck, well) = std::mem::take(&mut self.instances).into_iter().partition(has_any);
+        self.instances = well;
+        let stuck: Vec<Instance> = stuck;
+        let count = stuck.len();
+        stuck.into_iter().for_each(Instance::kill);
+        self.instances.extend((0..count).map(|_| self.deployment.start()));
+        count
+    }
+
     /// Waits until it has lasted long enough, and puts things right again.
     pub fn mend(&mut self, struck: &mut Struck) {
         super::run::let_pass(struck.mend_at.saturating_duration_since(Instant::now()));
