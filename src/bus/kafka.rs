@@ -216,10 +216,11 @@ impl KafkaBus {
         Ok(())
     }
 
-    /// Has what was sent been open for longer than the brokers allow?
+    /// Has the transaction been open for longer than the brokers allow?
     fn is_overdue(&self) -> bool {
         let timeout = Duration::from_millis(self.options.delivery.transaction_timeout_ms);
-        self.began.is_some_and(|began| began.elapsed() >= timeout)
+        self.transactional_id.is_some()
+            && self.began.is_some_and(|began| began.elapsed() >= timeout)
     }
 
     /// A batch that takes longer than its transaction may be open would be sent again for ever: half of

@@ -164,6 +164,7 @@ struct Hand<'s> {
     leave: Arc<AtomicBool>,
     /// It is frozen until then.
     thaws: Option<u64>,
+    was_killed: bool,
     thread: ScopedJoinHandle<'s, Counted>,
 }
 
@@ -327,8 +328,10 @@ impl<'s, 'e> World<'s, 'e> {
 
     fn add_worker(&mut self) {
         let client = self.cluster.client();
-        // Some come back under the id of one that is gone, as a restarted instance does.
-        let ids: Vec<_> = self.gone.iter().map(|hand| &hand.transactional_id).collect();
+        // Some come back under the id of one that died, as a restarted instance does. One that was told to
+        // leave may still be at work, and two of one id keep each other from it for ever.
+        let dead = self.gone.iter().filter(|hand| hand.was_killed);
+        let ids: Vec<_> = dead.map(|hand| &hand.transactional_id).collect();
         let free = |id: &&&String| self.workers.iter().all(|hand| hand.transactional_id != ***id);
         let known = self.rng.choice(ids.iter().filter(free).collect::<Vec<_>>());
         let transactional_id = match known.filter(|_| self.rng.bool()) {
@@ -337,7 +340,14 @@ impl<'s, 'e> World<'s, 'e> {
         };
         let leave = Arc::new(AtomicBool::new(false));
         let thread = self.spawn(client, transactional_id.clone(), leave.clone());
-        self.workers.push(Hand { client, transactional_id, leave, thaws: None, thread });
+        self.workers.push(Hand {
+            client,
+            transactional_id,
+            leave,
+            thaws: None,
+            was_killed: false,
+            thread,
+        });
         self.did(Deed::Join);
     }
 
@@ -405,9 +415,12 @@ impl<'s, 'e> World<'s, 'e> {
         if self.workers.is_empty() {
             return;
         }
-        let hand = self.workers.swap_remove(self.rng.usize(..self.workers.len()));
+        let mut hand = self.workers.swap_remove(self.rng.usize(..self.workers.len()));
         match deed {
-            Deed::Kill => self.cluster.kill(hand.client),
+            Deed::Kill => {
+                self.cluster.kill(hand.client);
+                hand.was_killed = true;
+            }
             _ => {
                 self.cluster.thaw(hand.client);
                 hand.leave.store(true, Ordering::Relaxed);

@@ -132,11 +132,12 @@ impl<'a> Stage<'a> {
         (victim, partitions, mend)
     }
 
-    /// The end that it was asked for; a clean one, unless a broker is away just then.
+    /// The end that it was asked for; a clean one, unless a broker is away just then, or it was asked
+    /// before it had begun to listen.
     fn await_end(&self, instance: &mut Instance) {
         let end = instance.end(SOON);
         assert!(
-            end.code == Some(0) || self.is_broker_away,
+            end.code == Some(0) || self.is_broker_away || end.said.is_empty(),
             "expected {} to leave in good order, not with {:?}:\n{}",
             instance.name(),
             end.code,
@@ -159,6 +160,19 @@ impl<'a> Stage<'a> {
         let from = self.versions.pop().unwrap_or_default().to_string();
         let at = self.deployment.say("model rollback", &["--from", &from]);
         format!("version {from} at offset {at}")
+    }
+
+    /// Kills those that have any of these partitions, and starts others.
+    pub fn replace(&mut self, partitions: &[i32]) -> usize {
+        let has_any =
+            |it: &Instance| it.partitions().iter().any(|partition| partitions.contains(partition));
+        let (stuck, well) = std::mem::take(&mut self.instances).into_iter().partition(has_any);
+        self.instances = well;
+        let stuck: Vec<Instance> = stuck;
+        let count = stuck.len();
+        stuck.into_iter().for_each(Instance::kill);
+        self.instances.extend((0..count).map(|_| self.deployment.start()));
+        count
     }
 
     /// Waits until it has lasted long enough, and puts things right again.

@@ -87,10 +87,15 @@ impl Witness {
     ) -> Duration {
         let what = format!("answers to new events on {partitions:?} after {what}");
         eventually(within, &what, || {
-            let newest = &self.look().newest;
-            let answers = |partition| newest.get(partition).is_some_and(|newest| *newest >= number);
-            partitions.iter().all(answers).then(|| self.now())
+            self.unanswered(partitions, number).is_empty().then(|| self.now())
         })
+    }
+
+    /// Those of `partitions` that answer no event of this number or a later one yet.
+    pub fn unanswered(&self, partitions: &[i32], number: u64) -> Vec<i32> {
+        let newest = &self.look().newest;
+        let waits = |partition: &&i32| newest.get(partition).is_none_or(|newest| *newest < number);
+        partitions.iter().filter(waits).copied().collect()
     }
 
     /// The longest time without a prediction on any of `partitions` that ended between two moments,

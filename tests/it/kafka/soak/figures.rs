@@ -18,9 +18,13 @@ pub struct Minute {
 
 impl Default for Minute {
     fn default() -> Self {
-        let latency_ms = Histogram::new(3).expect("three digits");
-        Self { looks: Vec::new(), latency_ms }
+        Self { looks: Vec::new(), latency_ms: histogram() }
     }
+}
+
+/// Up to ten minutes; what is later counts as that.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(600_000, 3).expect("three digits")
 }
 
 #[derive(Default)]
@@ -110,7 +114,7 @@ impl fmt::Display for Figures {
                 slope_an_hour(&megabytes),
             )?;
         }
-        let mut all = Histogram::<u64>::new(3).expect("three digits");
+        let mut all = histogram();
         for minute in warm() {
             all.add(&minute.latency_ms).expect("histograms of one kind");
         }
@@ -122,6 +126,13 @@ impl fmt::Display for Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_late_prediction_counts_as_late_as_it_is() {
+        let mut minute = Minute::default();
+        minute.latency_ms.saturating_record(9_000);
+        assert!(minute.latency_ms.max() >= 9_000, "{}", minute.latency_ms.max());
+    }
 
     fn minute(threads: &[u64]) -> Minute {
         let look = |&threads: &u64| vec![Vitals { rss_kb: 1024, threads, files: 9 }];
