@@ -7,6 +7,7 @@
 mod faces;
 mod rounds;
 mod threads;
+mod watch;
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -31,6 +32,7 @@ use crate::control::message::Message;
 use crate::control::say::say;
 use crate::encode::Encoder;
 use crate::features::decode::Limits;
+use crate::heart::Heart;
 use crate::model::gate::{self, Admitted, Check, Expected, Refusal, Settings, Times};
 use crate::model::signature::PublicKey;
 use crate::model::store::{self, Store, cache};
@@ -45,6 +47,7 @@ use crate::worker::Worker;
 use rounds::work;
 pub use threads::signal;
 use threads::{Ended, drain_all, note, spawn, wished};
+use watch::hangs;
 
 /// An instance, ready to start.
 pub struct App {
@@ -57,7 +60,8 @@ pub struct App {
     serving: Serving,
     recent: Recent,
     status: Status,
-    workers: usize,
+    /// One a worker.
+    hearts: Vec<Heart>,
     listener: Option<TcpListener>,
     stop: Stop,
 }
@@ -107,7 +111,7 @@ impl App {
             serving: Serving::default(),
             recent,
             status,
-            workers,
+            hearts: (0..workers).map(|_| Heart::default()).collect(),
             listener,
             stop,
         })
@@ -154,11 +158,13 @@ impl App {
             Arc::clone(&drained),
         ));
         let group = &self.config.consumer.group_id;
-        tracing::info!(workers = self.workers, group, http = %self.config.http.listen, "started");
+        tracing::info!(workers = self.hearts.len(), group, http = %self.config.http.listen, "started");
         let first = tokio::select! {
             first = endings.recv() => first,
             () = signal(), if signals => None,
             () = wished(&stop) => None,
+            // Its thread is not waited for.
+            (worker, error) = hangs(self.hearts.clone()) => Some((format!("worker-{worker}"), Err(error))),
         };
         stop.request(drain);
         tracing::info!(timeout_ms = drain.as_millis() as u64, "draining");
@@ -175,12 +181,12 @@ impl App {
 
     /// One thread a worker, one for the loader; says how many.
     fn spawn(&self, ended: &UnboundedSender<Ended>) -> Result<usize, Fatal> {
-        for index in 0..self.workers {
+        for index in 0..self.hearts.len() {
             spawn(format!("worker-{index}"), ended.clone(), self.worker(index))?;
         }
         let load = self.loader();
         spawn("loader".into(), ended.clone(), load)?;
-        Ok(self.workers + 1)
+        Ok(self.hearts.len() + 1)
     }
 
     /// What a worker's thread does.
@@ -195,6 +201,7 @@ impl App {
         let DeadLetters { ratio_max, window_rows } = self.config.dead_letters;
         let breaker = Breaker::new(window_rows, ratio_max.share());
         let status = self.status.worker(index);
+        let heart = self.hearts[index].clone();
         let id = format!("foretell-{}-{index}", self.status.instance());
         move || {
             // Nothing is consumed before the control log is read and a version serves.
@@ -202,7 +209,7 @@ impl App {
                 return Ok(());
             }
             let id = options.is_exactly_once().then_some(id);
-            let bus = KafkaBus::join(options, id, stop.clone())?;
+            let bus = KafkaBus::join(options, id, heart, stop.clone())?;
             status.joined();
             let mut worker = Worker::new(bus, serving, recent, encoder, outbox, breaker, tile_rows);
             let outcome = work(&mut worker, &status, &stop);

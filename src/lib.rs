@@ -43,6 +43,7 @@ pub mod config;
 pub mod control;
 pub mod encode;
 pub mod features;
+pub mod heart;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 pub mod model;

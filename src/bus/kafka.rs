@@ -13,6 +13,7 @@ use super::options::Options;
 use super::producer::{Producer, Trouble, c_name};
 use super::{Bus, Fatal, Settled, Stand, admin, newest};
 use crate::batch::Batch;
+use crate::heart::Heart;
 use crate::outbox::{Destination, Letter, Outbox};
 use crate::stop::Stop;
 
@@ -52,6 +53,8 @@ pub struct KafkaBus {
     /// When the last batch was settled.
     settled: Instant,
     fenced: Vec<Instant>,
+    /// Beats before each step of the client that has a bound.
+    heart: Heart,
     stop: Stop,
 }
 
@@ -61,6 +64,7 @@ impl KafkaBus {
     pub fn join(
         options: Options,
         transactional_id: Option<String>,
+        heart: Heart,
         stop: Stop,
     ) -> Result<Self, Fatal> {
         let predictions = c_name(&options.topics.predictions);
@@ -79,6 +83,7 @@ impl KafkaBus {
             began: None,
             settled: Instant::now(),
             fenced: Vec::new(),
+            heart,
             stop,
             options,
         };
@@ -98,6 +103,7 @@ impl KafkaBus {
 
     /// Polls once into `batch` and forgets there, and among the spare records, what was revoked.
     fn poll(&mut self, timeout: Duration, batch: &mut Batch) -> Result<bool, Fatal> {
+        self.heart.beat();
         let consumer = self.consumer()?;
         let came = consumer.poll(timeout, batch)?;
         if let Some(change) = consumer.take_rebalanced() {
@@ -143,6 +149,7 @@ impl KafkaBus {
             return Err(Trouble::Unknown("there is no producer".into()));
         };
         producer.flush()?;
+        self.heart.beat();
         let offsets = consumer.offsets(batch).map_err(Trouble::Fatal)?;
         if self.transactional_id.is_some() {
             return producer.commit(&offsets, consumer.client());
@@ -158,6 +165,7 @@ impl KafkaBus {
     /// After a batch that was not committed: leaves no transaction open, and in `batch` what is
     /// ours and not settled.
     fn recover(&mut self, trouble: Trouble, batch: &mut Batch) -> Result<(), Fatal> {
+        self.heart.beat();
         let is_overdue = self.is_overdue();
         let trouble = match trouble {
             Trouble::Abort(why) => {
@@ -277,6 +285,7 @@ impl KafkaBus {
     /// Polls with a batch in hand: what arrives is kept aside, and when that is full, delivery is
     /// paused.
     fn poll_aside(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        self.heart.beat();
         let mut spare = std::mem::take(&mut self.spare);
         if spare.is_full(&self.options.bounds) {
             self.consumer()?.pause();
@@ -297,6 +306,7 @@ impl KafkaBus {
     fn renew_producer(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
         self.producer = None;
         loop {
+            self.heart.beat();
             let id = self.transactional_id.as_deref();
             match Producer::connect(&self.options, id, &self.stop) {
                 Ok(producer) => {
@@ -324,6 +334,7 @@ impl KafkaBus {
             if partitions.is_empty() || self.transactional_id.is_none() {
                 return Ok(());
             }
+            self.heart.beat();
             match self.consumer()?.committed(&partitions) {
                 Ok(settled) => {
                     for (partition, next) in settled {
@@ -389,6 +400,7 @@ impl Bus for KafkaBus {
     }
 
     fn send(&mut self, batch: &Batch, outbox: &Outbox) -> Result<(), Fatal> {
+        self.heart.beat();
         self.began.get_or_insert_with(Instant::now);
         for letter in outbox.letters() {
             if self.trouble.is_some() {
@@ -408,6 +420,7 @@ impl Bus for KafkaBus {
         if batch.is_empty() {
             return Ok(Settled::Done);
         }
+        self.heart.beat();
         match self.commit(batch) {
             Ok(()) => {
                 (self.failures_in_a_row, self.began) = (0, None);

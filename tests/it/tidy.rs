@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const LAW: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("reject", &[]),
+    ("heart", &[]),
     ("stop", &[]),
     ("config", &[]),
     ("batch", &["record"]),
@@ -22,7 +23,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("score", &["features", "model", "reject"]),
     ("serving", &["model", "shadow", "stop"]),
     ("encode", &["batch", "config", "features", "model", "outbox", "record", "reject", "score"]),
-    ("bus", &["batch", "config", "outbox", "record", "reject", "stop"]),
+    ("bus", &["batch", "config", "heart", "outbox", "record", "reject", "stop"]),
     ("control/message", &[]),
     ("control/registry", &["control/message"]),
     ("control/event", &["compare", "control/message", "model", "serving"]),

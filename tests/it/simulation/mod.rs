@@ -84,7 +84,18 @@ fn everything_happened(sum: &Sum) {
     let sights = Sight::ALL.iter().filter(|sight| !sum.tally.sights.contains_key(sight));
     missing.extend(sights.map(|sight| format!("{sight:?}")));
     let deeds = [
-        Break, Freeze, Join, Kill, Leave, Mend, Outage, Resume, Rollback, Shadow, Storm, Swap,
+        Break,
+        Freeze,
+        Join,
+        Kill,
+        Leave,
+        Mend,
+        Outage,
+        Resume,
+        Rollback,
+        Shadow,
+        Storm,
+        Swap,
         UnservedEvents,
     ];
     let deeds = deeds.iter().filter(|deed| !sum.deeds.contains_key(deed));
