@@ -27,10 +27,6 @@ const SECOND_AFTER_MS: u64 = 3_000;
 /// Between an act's end and the next one.
 const PAUSE_MS: u64 = 1_000;
 
-/// Whoever holds partitions up for longer is stuck: an outage and the time-outs after it take half of that.
-const STUCK: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(20);
-
 /// On the brokers, for the fast profile.
 const FAST_BROKER: &str = "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000";
 
@@ -68,7 +64,7 @@ pub fn run(settings: &Settings) {
     let verdict = audit(&deployment, witness.dismiss());
     let took = began.elapsed().as_secs();
     println!("\n{}\n\n{verdict}", Summary(&recoveries));
-    println!("{stuck:9} instances stuck and replaced\n{took} s in all");
+    println!("{stuck:9} instances whose client hung, replaced\n{took} s in all");
     verdict.is_clean();
 }
 
@@ -181,24 +177,14 @@ impl Run<'_> {
         }
     }
 
-    /// Gives when the partitions were answered again. librdkafka 2.12.1 can hang in mid commit when a
-    /// coordinator moves ("What no client can mend" in ARCHITECTURE.md); then we do what an orchestrator
-    /// does to an instance that is not alive, and tell of it.
+    /// Gives when the partitions were answered again.
     fn await_recovery(&mut self, what: &str, partitions: &[i32], number: u64) -> Duration {
-        let patience = Instant::now() + STUCK;
-        loop {
-            let unanswered = self.witness.unanswered(partitions, number);
-            if unanswered.is_empty() {
-                return self.witness.now();
-            }
-            if Instant::now() >= patience {
-                let count = self.stage.replace(&unanswered);
-                self.stuck += count;
-                println!("          {count} instances stuck with {unanswered:?}, replaced");
-                return self.witness.await_answers(SOON, what, partitions, number);
-            }
-            let_pass(LOOK);
-        }
+        let what = format!("answers to new events on {partitions:?} after {what}");
+        eventually(SOON, &what, || {
+            self.stuck += self.stage.revive();
+            let is_answered = self.witness.unanswered(partitions, number).is_empty();
+            is_answered.then(|| self.witness.now())
+        })
     }
 
     fn strike(&mut self, fault: Fault) -> Struck {
