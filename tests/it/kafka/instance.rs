@@ -122,13 +122,16 @@ impl Instance {
 /// Waits until the instances share all of `partitions`, and each has some.
 pub fn await_shares(within: Duration, partitions: i32, instances: &[&Instance]) {
     let what = format!("{} instances to share {partitions} partitions", instances.len());
-    eventually(within, &what, || {
-        let shares: Vec<_> = instances.iter().map(|instance| instance.partitions()).collect();
-        let mut all = shares.concat();
-        all.sort_unstable();
-        let has_some = shares.iter().all(|share| !share.is_empty());
-        (has_some && all.iter().copied().eq(0..partitions)).then_some(())
-    });
+    eventually(within, &what, || do_share(partitions, instances).then_some(()));
+}
+
+/// Whether the instances share all of `partitions`, and each has some.
+pub fn do_share(partitions: i32, instances: &[&Instance]) -> bool {
+    let shares: Vec<_> = instances.iter().map(|instance| instance.partitions()).collect();
+    let mut all = shares.concat();
+    all.sort_unstable();
+    let has_some = shares.iter().all(|share| !share.is_empty());
+    has_some && all.iter().copied().eq(0..partitions)
 }
 
 impl Drop for Instance {

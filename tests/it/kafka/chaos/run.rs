@@ -15,7 +15,7 @@ use crate::kafka::broker::Broker;
 use crate::kafka::deployment::Deployment;
 use crate::kafka::eventually::{SOON, eventually};
 use crate::kafka::feeder::Feeder;
-use crate::kafka::instance::await_shares;
+use crate::kafka::instance::do_share;
 use crate::kafka::topics;
 
 /// Events a second.
@@ -129,16 +129,19 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn begin(&self) {
+    fn begin(&mut self) {
         self.settle();
         let all: Vec<_> = (0..PARTITIONS).collect();
         self.witness.await_answers(SOON, "the start", &all, 1);
     }
 
     /// A fault that finds nothing to harm proves nothing: each instance has partitions.
-    fn settle(&self) {
-        let instances: Vec<_> = self.stage.instances.iter().collect();
-        await_shares(SOON, PARTITIONS, &instances);
+    fn settle(&mut self) {
+        eventually(2 * SOON, "all instances to have partitions", || {
+            self.stuck += self.stage.revive();
+            let instances: Vec<_> = self.stage.instances.iter().collect();
+            do_share(PARTITIONS, &instances).then_some(())
+        });
     }
 
     fn play(&mut self, mut deck: Vec<Fault>) {
