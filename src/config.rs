@@ -35,7 +35,7 @@ pub use sections::{
     Batch, Compression, Consumer, Delivery, Gate, Guarantee, Http, Kafka, Log, LogFormat, Model,
     OutOfRange, Output, Probation, Protocol, Reports, Run, StartFrom, Topics,
 };
-pub use values::{Listen, Pointer, TrustedKey};
+pub use values::{Listen, Pointer, Token, TrustedKey};
 
 use known::KNOWN;
 use layers::{Entry, Layers};
