@@ -1,22 +1,22 @@
 //! Looks at the topics before anything is joined, and creates them for `foretell init`.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::Client;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::Fatal;
 use super::context::Context;
+use super::look::{Look, Topic};
 use super::options::{self, Options};
-use super::producer::is_authorization;
+use super::refusal::{Resource, Right, is_authorization};
 use crate::config::{Kafka, Topics};
 
-/// How long one question waits before the brokers are asked again.
-const STEP: Duration = Duration::from_millis(500);
+/// How long to wait before a topic is looked for again.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Sees that the brokers answer and that every topic is there, and fills into `options` what the
 /// topics say.
@@ -27,7 +27,7 @@ const STEP: Duration = Duration::from_millis(500);
 pub fn preflight(options: &mut Options) -> Result<(), Fatal> {
     let Topics { events, predictions, dead_letters, shadow, control, reports } =
         options.topics.clone();
-    let look = Look::new(&options.kafka)?;
+    let look = Asker::new(&options.kafka)?;
     let partitions = look.partitions(&events)?;
     options.keep_partition = look.partitions(&predictions)? == partitions;
     options.keep_dead_partition = look.partitions(&dead_letters)? == partitions;
@@ -53,7 +53,7 @@ pub fn preflight(options: &mut Options) -> Result<(), Fatal> {
 /// # Errors
 /// As [`preflight`].
 pub fn partitions(kafka: &Kafka, topic: &str, hint: &str) -> Result<usize, Fatal> {
-    Look::new(kafka)?.partitions(topic).map_err(|error| match error {
+    Asker::new(kafka)?.partitions(topic).map_err(|error| match error {
         Fatal::Configuration(_) => {
             Fatal::Configuration(format!("topic `{topic}` does not exist\n\nhint: {hint}"))
         }
@@ -61,55 +61,34 @@ pub fn partitions(kafka: &Kafka, topic: &str, hint: &str) -> Result<usize, Fatal
     })
 }
 
-/// Asks for metadata. A producer, because only its errors come with librdkafka's reason.
-struct Look<'a> {
-    kafka: &'a Kafka,
+/// Asks what there is.
+struct Asker<'a> {
+    look: Look<'a>,
     client: BaseProducer<Context>,
-    context: Context,
-    until: Instant,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Asker<'a> {
     fn new(kafka: &'a Kafka) -> Result<Self, Fatal> {
         let context = Context::default();
-        let client =
-            options::client(kafka).create_with_context(context.clone()).map_err(|error| {
-                Fatal::Configuration(format!("librdkafka refuses a property: {error}"))
-            })?;
-        let until = Instant::now() + Duration::from_millis(kafka.connect_timeout_ms);
-        Ok(Self { kafka, client, context, until })
+        let client = options::client(kafka).create_with_context(context.clone());
+        let client = client.map_err(|error| options::refused(&error))?;
+        Ok(Self { look: Look::new(kafka, &context), client })
     }
 
     /// How many partitions a topic has.
     fn partitions(&self, topic: &str) -> Result<usize, Fatal> {
         loop {
-            let left = self.until.saturating_duration_since(Instant::now());
-            let wait = left.clamp(Duration::from_millis(10), STEP);
-            let answer = client(&self.client).fetch_metadata(Some(topic), wait);
-            self.client.poll(Duration::ZERO);
-            self.refused()?;
-            let Ok(metadata) = answer else {
-                if left.is_zero() {
-                    return Err(self.unavailable());
-                }
-                continue;
-            };
-            let Some(found) = metadata.topics().first() else { return Err(missing(topic)) };
-            match found.error().map(RDKafkaErrorCode::from) {
-                None if !found.partitions().is_empty() => return Ok(found.partitions().len()),
-                None | Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                    return Err(missing(topic));
-                }
-                Some(code) if is_authorization(code) => {
-                    return Err(Fatal::NotPermitted(format!(
-                        "topic `{topic}`: {code}\n\nhint: it may also not exist; without rights Kafka does not tell"
-                    )));
-                }
-                // A leader is being elected, perhaps.
-                Some(code) if left.is_zero() => {
+            match self.look.topic(
+                self.client.client(),
+                || self.client.poll(Duration::ZERO),
+                topic,
+            )? {
+                Topic::Partitions(numbers) => return Ok(numbers.len()),
+                Topic::Missing => return Err(missing(topic)),
+                Topic::NotYet(code) if self.look.is_over() => {
                     return Err(Fatal::Unavailable(format!("topic `{topic}`: {code}")));
                 }
-                Some(_) => {}
+                Topic::NotYet(_) => thread::sleep(AGAIN),
             }
         }
     }
@@ -118,58 +97,27 @@ impl<'a> Look<'a> {
     /// program started next does not miss it.
     fn until_it_is_there(&self, topic: &str) -> Result<(), Fatal> {
         while let Err(error) = self.partitions(topic) {
-            if Instant::now() >= self.until {
+            // Who may make a topic need not be allowed to see it.
+            if matches!(error, Fatal::NotPermitted(_)) {
+                return Ok(());
+            }
+            if self.look.is_over() {
                 return Err(error);
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(AGAIN);
         }
         Ok(())
     }
 
     /// Waits until a broker answers.
     fn reachable(&self) -> Result<(), Fatal> {
-        loop {
-            let left = self.until.saturating_duration_since(Instant::now());
-            let wait = left.clamp(Duration::from_millis(10), STEP);
-            let answer = client(&self.client).fetch_metadata(None, wait);
-            self.client.poll(Duration::ZERO);
-            self.refused()?;
-            match answer {
-                Ok(_) => return Ok(()),
-                Err(_) if left.is_zero() => return Err(self.unavailable()),
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// Wrong credentials and certificates are retried by librdkafka for ever, and never right.
-    fn refused(&self) -> Result<(), Fatal> {
-        use RDKafkaErrorCode::{Authentication, SSL};
-        match self.context.facts.last_code() {
-            Some(Authentication | SSL) => Err(Fatal::NotPermitted(format!(
-                "the brokers at `{}` refuse this client: {}",
-                self.kafka.bootstrap_servers,
-                self.context.facts.last_reason().unwrap_or_default()
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    fn unavailable(&self) -> Fatal {
-        let Kafka { bootstrap_servers, connect_timeout_ms, .. } = self.kafka;
-        let reason = self.context.facts.last_reason();
-        Fatal::Unavailable(format!(
-            "no broker of `{bootstrap_servers}` answered within {connect_timeout_ms} ms: {}\n\nhint: check `kafka.bootstrap_servers` and that the brokers advertise an address this machine can reach",
-            reason.as_deref().unwrap_or("no connection was refused or made")
-        ))
+        let serve = || self.client.poll(Duration::ZERO);
+        self.look.ask(self.client.client(), serve, None).map(|_| ())
     }
 }
 
-fn client(producer: &BaseProducer<Context>) -> &Client<Context> {
-    producer.client()
-}
-
-fn missing(topic: &str) -> Fatal {
+/// Ends a process that needs this topic.
+pub fn missing(topic: &str) -> Fatal {
     Fatal::Configuration(format!(
         "topic `{topic}` does not exist\n\nhint: `foretell init` creates the topics with the settings they need"
     ))
@@ -193,7 +141,7 @@ fn message_bytes_max(kafka: &Kafka, topics: &[&str]) -> Option<usize> {
 
 fn admin(kafka: &Kafka) -> Result<AdminClient<Context>, Fatal> {
     AdminClient::from_config_and_context(&options::client(kafka), Context::default())
-        .map_err(|error| Fatal::Configuration(error.to_string()))
+        .map_err(|error| options::refused(&error))
 }
 
 /// What `init` found or made.
@@ -213,7 +161,7 @@ pub fn create_topics(
     replication: i32,
 ) -> Result<Vec<(String, Created)>, Fatal> {
     // Asks first: an admin request to nobody only times out, without a word why.
-    let look = Look::new(kafka)?;
+    let look = Asker::new(kafka)?;
     look.reachable()?;
     let replicas = if replication < 1 { -1 } else { replication };
     let topic =
@@ -238,10 +186,13 @@ pub fn create_topics(
                 Ok((name, Created::New))
             }
             Err((name, RDKafkaErrorCode::TopicAlreadyExists)) => Ok((name, Created::WasThere)),
-            Err((name, code)) if is_authorization(code) => Err(Fatal::NotPermitted(format!(
-                "creating topic `{name}`: {code}\n\nhint: the user needs Create on the cluster or the topic"
-            ))),
-            Err((name, code)) => Err(Fatal::Unavailable(format!("creating topic `{name}`: {code}"))),
+            Err((name, code)) if is_authorization(code) => {
+                let right = Right::Create(Resource::Topic(&name));
+                Err(right.is_lacking(&format!("creating topic `{name}`"), code))
+            }
+            Err((name, code)) => {
+                Err(Fatal::Unavailable(format!("creating topic `{name}`: {code}")))
+            }
         })
         .collect()
 }

@@ -12,7 +12,8 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::context::{Context, Rebalanced};
 use super::options::{self, Options};
-use super::producer::{c_name, is_authorization};
+use super::producer::c_name;
+use super::refusal::{Resource, Right, is_authorization};
 use super::reset::Reset;
 use super::{Fatal, Lag, native};
 use crate::batch::Batch;
@@ -26,6 +27,7 @@ pub struct Consumer {
     client: BaseConsumer<Context>,
     context: Context,
     topic: String,
+    group: String,
     c_topic: CString,
     /// Where each assigned partition stands that has delivered something. A record below is
     /// dropped: after a resume, librdkafka can deliver one twice (kafka-facts.md §0.4).
@@ -42,15 +44,16 @@ impl Consumer {
     /// Joins the group. What comes of it is seen by polling.
     pub fn join(options: &Options) -> Result<Self, Fatal> {
         let context = Context::default();
-        let configuration = |error: KafkaError| Fatal::Configuration(error.to_string());
         let client: BaseConsumer<Context> = options::consumer(options)
             .create_with_context(context.clone())
-            .map_err(configuration)?;
-        client.subscribe(&[&options.topics.events]).map_err(configuration)?;
+            .map_err(|error| options::refused(&error))?;
+        let subscribed = client.subscribe(&[&options.topics.events]);
+        subscribed.map_err(|error| Fatal::Configuration(error.to_string()))?;
         Ok(Self {
             client,
             context,
             topic: options.topics.events.clone(),
+            group: options.consumer.group_id.clone(),
             c_topic: c_name(&options.topics.events),
             positions: HashMap::new(),
             assigned: Vec::new(),
@@ -87,10 +90,7 @@ impl Consumer {
         match (error, code) {
             (_, RDKafkaErrorCode::AutoOffsetReset) => self.reset.ask(),
             (_, code) if is_authorization(code) => {
-                return Err(Fatal::NotPermitted(format!(
-                    "reading `{}` as group member: {code}\n\nhint: the user needs Read on the topic and on the group",
-                    self.topic
-                )));
+                return Err(self.not_permitted(code));
             }
             (KafkaError::MessageConsumptionFatal(code), _) => {
                 return Err(Fatal::Unavailable(format!(
@@ -101,6 +101,15 @@ impl Consumer {
             _ => self.say(code),
         }
         Ok(())
+    }
+
+    fn not_permitted(&self, code: RDKafkaErrorCode) -> Fatal {
+        let resource = match code {
+            RDKafkaErrorCode::GroupAuthorizationFailed => Resource::Group(&self.group),
+            _ => Resource::Topic(&self.topic),
+        };
+        let doing = format!("reading `{}` as a member of group `{}`", self.topic, self.group);
+        Right::Read(resource).is_lacking(&doing, code)
     }
 
     fn say(&mut self, code: RDKafkaErrorCode) {

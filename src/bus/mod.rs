@@ -32,12 +32,14 @@ pub mod context;
 pub mod embedded;
 pub mod group;
 pub mod kafka;
+mod look;
 pub mod memory;
 mod native;
 pub mod options;
 pub mod producer;
 pub mod publish;
 pub mod range;
+mod refusal;
 mod reset;
 pub mod tail;
 

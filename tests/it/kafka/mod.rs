@@ -33,6 +33,7 @@ mod rebalance;
 #[cfg(feature = "http")]
 mod remote;
 mod replay;
+mod security;
 mod shutdown;
 mod startup;
 mod swap;
