@@ -12,7 +12,7 @@ use super::Fatal;
 use super::context::Context;
 use super::look::{Look, Topic};
 use super::options::{self, Options};
-use super::refusal::{Resource, Right, is_authorization};
+use super::refusal::{Operation, Resource, is_authorization};
 use crate::config::{Kafka, Topics};
 
 /// How long to wait before a topic is looked for again.
@@ -28,18 +28,18 @@ pub fn preflight(options: &mut Options) -> Result<(), Fatal> {
     let Topics { events, predictions, dead_letters, shadow, control, reports } =
         options.topics.clone();
     let look = Asker::new(&options.kafka)?;
-    let partitions = look.partitions(&events)?;
-    options.keep_partition = look.partitions(&predictions)? == partitions;
-    options.keep_dead_partition = look.partitions(&dead_letters)? == partitions;
+    let partitions = look.partitions(&events, Operation::Read)?;
+    options.keep_partition = look.partitions(&predictions, Operation::Write)? == partitions;
+    options.keep_dead_partition = look.partitions(&dead_letters, Operation::Write)? == partitions;
     if let Some(shadow) = &shadow {
-        options.keep_shadow_partition = look.partitions(shadow)? == partitions;
+        options.keep_shadow_partition = look.partitions(shadow, Operation::Write)? == partitions;
     }
-    if look.partitions(&control)? != 1 {
+    if look.partitions(&control, Operation::Read)? != 1 {
         return Err(Fatal::Configuration(format!(
             "the control topic `{control}` must have one partition, since the order of its messages counts\n\nhint: create it with `foretell init`"
         )));
     }
-    look.partitions(&reports)?;
+    look.partitions(&reports, Operation::Write)?;
     let written = [&predictions, &dead_letters].into_iter().chain(&shadow);
     let written: Vec<_> = written.map(String::as_str).collect();
     if let Some(bytes) = message_bytes_max(&options.kafka, &written) {
@@ -52,8 +52,13 @@ pub fn preflight(options: &mut Options) -> Result<(), Fatal> {
 ///
 /// # Errors
 /// As [`preflight`].
-pub fn partitions(kafka: &Kafka, topic: &str, hint: &str) -> Result<usize, Fatal> {
-    Asker::new(kafka)?.partitions(topic).map_err(|error| match error {
+pub fn partitions(
+    kafka: &Kafka,
+    topic: &str,
+    wanted: Operation,
+    hint: &str,
+) -> Result<usize, Fatal> {
+    Asker::new(kafka)?.partitions(topic, wanted).map_err(|error| match error {
         Fatal::Configuration(_) => {
             Fatal::Configuration(format!("topic `{topic}` does not exist\n\nhint: {hint}"))
         }
@@ -76,13 +81,10 @@ impl<'a> Asker<'a> {
     }
 
     /// How many partitions a topic has.
-    fn partitions(&self, topic: &str) -> Result<usize, Fatal> {
+    fn partitions(&self, topic: &str, wanted: Operation) -> Result<usize, Fatal> {
+        let serve = || self.client.poll(Duration::ZERO);
         loop {
-            match self.look.topic(
-                self.client.client(),
-                || self.client.poll(Duration::ZERO),
-                topic,
-            )? {
+            match self.look.topic(self.client.client(), serve, topic, wanted)? {
                 Topic::Partitions(numbers) => return Ok(numbers.len()),
                 Topic::Missing => return Err(missing(topic)),
                 Topic::NotYet(code) if self.look.is_over() => {
@@ -96,7 +98,7 @@ impl<'a> Asker<'a> {
     /// Waits until a topic that was just made is known to the brokers that clients ask, so that a
     /// program started next does not miss it.
     fn until_it_is_there(&self, topic: &str) -> Result<(), Fatal> {
-        while let Err(error) = self.partitions(topic) {
+        while let Err(error) = self.partitions(topic, Operation::Read) {
             // Who may make a topic need not be allowed to see it.
             if matches!(error, Fatal::NotPermitted(_)) {
                 return Ok(());
@@ -187,7 +189,7 @@ pub fn create_topics(
             }
             Err((name, RDKafkaErrorCode::TopicAlreadyExists)) => Ok((name, Created::WasThere)),
             Err((name, code)) if is_authorization(code) => {
-                let right = Right::Create(Resource::Topic(&name));
+                let right = Operation::Create.on(Resource::Topic(&name));
                 Err(right.is_lacking(&format!("creating topic `{name}`"), code))
             }
             Err((name, code)) => {

@@ -13,7 +13,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::context::{Context, Rebalanced};
 use super::options::{self, Options};
 use super::producer::c_name;
-use super::refusal::{Resource, Right, is_authorization};
+use super::refusal::{Operation, Resource, is_authorization};
 use super::reset::Reset;
 use super::{Fatal, Lag, native};
 use crate::batch::Batch;
@@ -86,13 +86,18 @@ impl Consumer {
     }
 
     fn error(&mut self, error: &KafkaError) -> Result<(), Fatal> {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        let mut code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        if let (RDKafkaErrorCode::Fatal, Some((cause, _))) =
+            (code, self.client.client().fatal_error())
+        {
+            code = cause;
+        }
         match (error, code) {
             (_, RDKafkaErrorCode::AutoOffsetReset) => self.reset.ask(),
             (_, code) if is_authorization(code) => {
                 return Err(self.not_permitted(code));
             }
-            (KafkaError::MessageConsumptionFatal(code), _) => {
+            (KafkaError::MessageConsumptionFatal(_), code) => {
                 return Err(Fatal::Unavailable(format!(
                     "the consumer of `{}` cannot go on: {code}\n\nhint: another process may use the same member name",
                     self.topic
@@ -109,7 +114,7 @@ impl Consumer {
             _ => Resource::Topic(&self.topic),
         };
         let doing = format!("reading `{}` as a member of group `{}`", self.topic, self.group);
-        Right::Read(resource).is_lacking(&doing, code)
+        Operation::Read.on(resource).is_lacking(&doing, code)
     }
 
     fn say(&mut self, code: RDKafkaErrorCode) {

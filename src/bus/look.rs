@@ -8,13 +8,16 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::Fatal;
 use super::context::Context;
-use super::refusal::{Resource, Right, is_authorization};
+use super::refusal::{Operation, Resource, is_authorization};
 use crate::config::Kafka;
 
-/// How long one question waits before it is asked again, and looked at what became of it.
+/// How long the first question waits before it is looked at what became of it, and asked again. Each
+/// waits twice as long as the one before: brokers that are far away are none that do not answer.
 const STEP: Duration = Duration::from_millis(250);
-/// One call serves one event; there are not that many between two questions.
-const EVENTS_MAX: usize = 100;
+const STEP_MAX: Duration = Duration::from_secs(2);
+/// One call serves one event, and what librdkafka logs are events too: with `debug` set, thousands
+/// between two questions.
+const EVENTS_MAX: usize = 10_000;
 
 pub struct Look<'a> {
     kafka: &'a Kafka,
@@ -54,9 +57,11 @@ impl<'a> Look<'a> {
         serve: impl Fn(),
         topic: Option<&str>,
     ) -> Result<Metadata, Fatal> {
+        let mut step = STEP;
         loop {
             let left = self.until.saturating_duration_since(Instant::now());
-            let wait = left.clamp(Duration::from_millis(10), STEP);
+            let wait = left.clamp(Duration::from_millis(10), step);
+            step = (2 * step).min(STEP_MAX);
             if let Ok(metadata) = client.fetch_metadata(topic, wait) {
                 return Ok(metadata);
             }
@@ -70,7 +75,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// The same of one topic.
+    /// The same of one topic, which is wanted for something.
     ///
     /// # Errors
     /// As [`Self::ask`]; the topic may not be seen.
@@ -79,6 +84,7 @@ impl<'a> Look<'a> {
         client: &Client<Context>,
         serve: impl Fn(),
         topic: &str,
+        wanted: Operation,
     ) -> Result<Topic, Fatal> {
         let metadata = self.ask(client, serve, Some(topic))?;
         let Some(found) = metadata.topics().first() else { return Ok(Topic::Missing) };
@@ -89,8 +95,9 @@ impl<'a> Look<'a> {
             }
             None | Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(Topic::Missing),
             Some(code) if is_authorization(code) => {
-                let right = Right::See(Resource::Topic(topic));
-                Err(right.is_lacking(&format!("looking at topic `{topic}`"), code))
+                // Kafka does not tell a topic that may not be seen from one that is not there.
+                let doing = format!("looking at topic `{topic}`, if it exists");
+                Err(wanted.on(Resource::Topic(topic)).is_lacking(&doing, code))
             }
             Some(code) => Ok(Topic::NotYet(code)),
         }

@@ -39,7 +39,7 @@ pub mod options;
 pub mod producer;
 pub mod publish;
 pub mod range;
-mod refusal;
+pub mod refusal;
 mod reset;
 pub mod tail;
 

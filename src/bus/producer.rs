@@ -17,7 +17,7 @@ use super::Fatal;
 use super::context::{Context, Undelivered, is_purge};
 use super::native::{self, Outgoing};
 use super::options::{self, Options};
-use super::refusal::{Resource, Right, is_authorization};
+use super::refusal::{Operation, Resource, is_authorization};
 use crate::record::Header;
 use crate::stop::Stop;
 
@@ -217,7 +217,7 @@ impl Producer {
 
     fn undelivered(&self, Undelivered { code, topic }: &Undelivered) -> Trouble {
         if *code == RDKafkaErrorCode::TopicAuthorizationFailed {
-            let right = Right::Write(Resource::Topic(topic));
+            let right = Operation::Write.on(Resource::Topic(topic));
             return Trouble::Fatal(right.is_lacking(&format!("writing to `{topic}`"), *code));
         }
         self.trouble(*code, self.with_reason(&format!("not delivered to `{topic}`: {code}")))
@@ -244,16 +244,16 @@ impl Producer {
         let id = transactional_id.as_deref().unwrap_or_default();
         let (right, doing) = match code {
             RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
-                (Right::Write(Resource::TransactionalId(id)), "producing in a transaction")
+                (Operation::Write.on(Resource::TransactionalId(id)), "producing in a transaction")
             }
             RDKafkaErrorCode::GroupAuthorizationFailed => {
-                (Right::Read(Resource::Group(group)), "settling events for the group")
+                (Operation::Read.on(Resource::Group(group)), "settling events for the group")
             }
             RDKafkaErrorCode::TopicAuthorizationFailed => {
-                (Right::Read(Resource::Topic(events)), "settling events")
+                (Operation::Read.on(Resource::Topic(events)), "settling events")
             }
             // Kafka lets those write exactly once who may write to any topic at all.
-            _ => (Right::Write(Resource::Topic(predictions)), "producing"),
+            _ => (Operation::Write.on(Resource::Topic(predictions)), "producing"),
         };
         right.is_lacking(doing, code)
     }

@@ -8,10 +8,13 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::context::{Context, Undelivered};
 use super::native::{self, Outgoing};
 use super::producer::c_name;
-use super::refusal::{Resource, Right, is_authorization};
+use super::refusal::{Operation, Resource, is_authorization};
 use super::{Fatal, options};
 use crate::config::Kafka;
 use crate::record::Header;
+
+/// So long another broker may still take what one of them refuses.
+const OTHERS: Duration = Duration::from_secs(1);
 
 pub struct Publisher {
     client: BaseProducer<Context>,
@@ -77,13 +80,16 @@ impl Publisher {
     /// # Errors
     /// Something was not delivered, or not within `timeout`.
     pub fn flush(&self, timeout: Duration) -> Result<Option<i64>, Fatal> {
-        let until = Instant::now() + timeout;
+        let began = Instant::now();
+        let until = began + timeout;
         while self.client.in_flight_count() > 0 {
             // A record counts until its report is served, so neither of the two waits for long.
             native::flush(&self.client, Duration::from_millis(5));
             self.client.poll(Duration::from_millis(1));
             let facts = &self.context.facts;
-            if let (None, Some(refused)) = (facts.delivered_at(), facts.refused()) {
+            if began.elapsed() >= OTHERS
+                && let (None, Some(refused)) = (facts.delivered_at(), facts.refused())
+            {
                 return Err(refused.by(&self.bootstrap_servers));
             }
             if Instant::now() >= until {
@@ -98,7 +104,7 @@ impl Publisher {
         let doing = format!("publishing to `{topic}`");
         match fatal.filter(|_| code == RDKafkaErrorCode::Fatal).unwrap_or(code) {
             code if is_authorization(code) => {
-                Right::Write(Resource::Topic(topic)).is_lacking(&doing, code)
+                Operation::Write.on(Resource::Topic(topic)).is_lacking(&doing, code)
             }
             code => self.unavailable(&doing, code),
         }

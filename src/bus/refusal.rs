@@ -9,14 +9,25 @@ use super::Fatal;
 /// Where everything about rights and credentials is written down.
 const BOOK: &str = "docs/security.md";
 
-/// A right, as ACLs name it.
+/// What is done with a resource, as ACLs name it.
 #[derive(Debug, Clone, Copy)]
-pub enum Right<'a> {
-    Read(Resource<'a>),
-    Write(Resource<'a>),
-    Create(Resource<'a>),
-    /// Any right on a topic lets it be seen.
-    See(Resource<'a>),
+pub enum Operation {
+    Read,
+    Write,
+    Create,
+}
+
+impl Operation {
+    pub fn on(self, resource: Resource<'_>) -> Right<'_> {
+        Right { operation: self, resource }
+    }
+}
+
+/// What an ACL allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Right<'a> {
+    operation: Operation,
+    resource: Resource<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,13 +48,7 @@ impl Right<'_> {
 
 impl fmt::Display for Right<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(resource) => write!(f, "Read on {resource}"),
-            Self::Write(resource) => write!(f, "Write on {resource}"),
-            Self::Create(resource) => write!(f, "Create on {resource}"),
-            // Kafka does not tell a topic that may not be seen from one that is not there.
-            Self::See(resource) => write!(f, "a right on {resource}, if that exists"),
-        }
+        write!(f, "{:?} on {}", self.operation, self.resource)
     }
 }
 

@@ -15,7 +15,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::context::Context;
 use super::look::{self, Look};
 use super::range::{self, Edge, Span};
-use super::refusal::{Resource, Right};
+use super::refusal::{Operation, Resource};
 use super::{Fatal, admin, native, options};
 use crate::config::Kafka;
 use crate::record::{self, Header, NextOffset};
@@ -227,7 +227,7 @@ impl Tail {
             // Of the group that librdkafka wants a name for, nothing is ever asked: that it may not be
             // used does no harm.
             Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                let right = Right::Read(Resource::Topic(topic));
+                let right = Operation::Read.on(Resource::Topic(topic));
                 Err(right.is_lacking(&format!("reading `{topic}`"), code))
             }
             // An outage: the client reconnects by itself.
@@ -274,7 +274,7 @@ fn partitions(
     // Nothing is assigned yet: what a poll gives are errors, which the context has noted by then.
     let serve = || drop(client.poll(Duration::ZERO));
     loop {
-        match look.topic(client.client(), serve, topic)? {
+        match look.topic(client.client(), serve, topic, Operation::Read)? {
             look::Topic::Partitions(numbers) => return Ok(numbers.into_iter().collect()),
             look::Topic::Missing if look.is_over() => return Err(admin::missing(topic)),
             look::Topic::NotYet(code) if look.is_over() => {

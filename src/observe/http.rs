@@ -19,8 +19,10 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
@@ -132,19 +134,42 @@ pub fn router(status: Status, desk: Desk) -> Router {
 }
 
 /// What is wrong with a request, and what to do about it.
-pub fn refusal(code: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Response {
-    let body = json!({"error": error.into(), "hint": hint.into()});
-    (code, [(CACHE_CONTROL, "no-store")], Json(body)).into_response()
+#[derive(Debug)]
+pub struct Refusal {
+    code: StatusCode,
+    error: String,
+    hint: String,
 }
 
-async fn wrong_method() -> Response {
+impl Refusal {
+    pub fn new(code: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, error: error.into(), hint: hint.into() }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self { code, error, hint } = self;
+        let body = Json(json!({"error": error, "hint": hint}));
+        let mut response = (code, [(CACHE_CONTROL, "no-store")], body).into_response();
+        let more = match code {
+            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer")),
+            StatusCode::TOO_MANY_REQUESTS => Some((RETRY_AFTER, "1")),
+            _ => None,
+        };
+        response.headers_mut().extend(more.map(|(name, it)| (name, HeaderValue::from_static(it))));
+        response
+    }
+}
+
+async fn wrong_method() -> Refusal {
     let hint = "GET reads, and POST is for `/retrain` alone";
-    refusal(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method", hint)
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method", hint)
 }
 
-async fn wrong_path() -> Response {
+async fn wrong_path() -> Refusal {
     let hint = "there are `/livez`, `/readyz`, `/metrics`, `/status`, `/retrain` and `/`";
-    refusal(StatusCode::NOT_FOUND, "there is no such path", hint)
+    Refusal::new(StatusCode::NOT_FOUND, "there is no such path", hint)
 }
 
 async fn live(State(status): State<Status>) -> Response {

@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -20,10 +18,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time;
 
-use super::http::refusal;
+use super::http::Refusal;
 use crate::bus::Fatal;
 use crate::bus::publish::Publisher;
-use crate::config::{Config, Token};
+use crate::config::Config;
 use crate::control::message::Message;
 use crate::control::say::say;
 
@@ -71,22 +69,22 @@ impl Desk {
     }
 
     pub(super) fn with(config: &Config, publish: Arc<Publish>) -> Self {
-        let door = match (&config.http.token, config.http.allow_anonymous) {
-            (_, true) => Door::Open,
-            (Some(token), false) => Door::Bearers(digest(Token::reveal(token))),
-            (None, false) => Door::Closed,
+        let door = match &config.http.token {
+            Some(token) => Door::Bearers(digest(token.reveal())),
+            None if config.http.allow_anonymous => Door::Open,
+            None => Door::Closed,
         };
         let turn = Arc::new(Semaphore::new(1));
         let model = config.model.name.clone();
         Self { door, model, publish, turn, body_timeout: BODY_TIMEOUT }
     }
 
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Response> {
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let wanted = match &self.door {
             Door::Open => return Ok(()),
             Door::Closed => {
                 let hint = "set `http.token`, by FORETELL_HTTP_TOKEN or FORETELL_HTTP_TOKEN_FILE, and start again";
-                return Err(refusal(StatusCode::FORBIDDEN, "nobody may ask here", hint));
+                return Err(Refusal::new(StatusCode::FORBIDDEN, "nobody may ask here", hint));
             }
             Door::Bearers(wanted) => wanted,
         };
@@ -100,9 +98,7 @@ impl Desk {
         }
         let error = if given.is_some() { "this is not the token" } else { "a token is needed" };
         let hint = "send `Authorization: Bearer …` with what `http.token` is set to";
-        let mut refused = refusal(StatusCode::UNAUTHORIZED, error, hint);
-        refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        Err(refused)
+        Err(Refusal::new(StatusCode::UNAUTHORIZED, error, hint))
     }
 }
 
@@ -119,31 +115,35 @@ struct Wish {
 /// Takes a wish, from its head to its answer.
 pub async fn take(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     match hear(&desk, request).await {
-        Ok(message) => publish(&desk, message).await,
-        Err(refused) => refused,
+        Ok(message) => publish(&desk, message).await.into_response(),
+        Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn hear(desk: &Desk, request: Request) -> Result<Message, Response> {
+async fn hear(desk: &Desk, request: Request) -> Result<Message, Refusal> {
     let (head, body) = request.into_parts();
     desk.admit(&head.headers)?;
     let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if !kind.is_some_and(|kind| kind.split(';').next() == Some("application/json")) {
+    if kind.is_none_or(|kind| kind.split(';').next() != Some("application/json")) {
         let hint = "send `Content-Type: application/json`";
-        return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body has to be JSON", hint));
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body has to be JSON",
+            hint,
+        ));
     }
     let body = time::timeout(desk.body_timeout, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
     let body = body.map_err(|_| {
         let hint = "send it within some seconds";
-        refusal(StatusCode::REQUEST_TIMEOUT, "the body does not come", hint)
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body does not come", hint)
     })?;
     let body = body.map_err(|_| {
         let hint = format!("{BODY_BYTES_MAX} bytes are enough for a reason");
-        refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or broken off", hint)
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or broken off", hint)
     })?;
     let reason = reason(&body).map_err(|error| {
         let hint = r#"write `{"reason": "…"}`, or nothing"#;
-        refusal(StatusCode::BAD_REQUEST, format!("this is no wish: {error}"), hint)
+        Refusal::new(StatusCode::BAD_REQUEST, format!("this is no wish: {error}"), hint)
     })?;
     Ok(Message::RetrainRequest { model: desk.model.clone(), reason })
 }
@@ -155,12 +155,10 @@ fn reason(body: &Bytes) -> Result<Option<String>, serde_json::Error> {
     serde_json::from_slice::<Wish>(body).map(|wish| wish.reason)
 }
 
-async fn publish(desk: &Desk, message: Message) -> Response {
+async fn publish(desk: &Desk, message: Message) -> Result<Response, Refusal> {
     let Ok(turn) = Arc::clone(&desk.turn).try_acquire_owned() else {
         let hint = "one wish a second is enough: ask again then";
-        let mut refused = refusal(StatusCode::TOO_MANY_REQUESTS, "another was first", hint);
-        refused.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        return refused;
+        return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "another was first", hint));
     };
     let (publish, said) = (Arc::clone(&desk.publish), message.clone());
     let published = tokio::task::spawn_blocking(move || publish(&said)).await;
@@ -172,14 +170,17 @@ async fn publish(desk: &Desk, message: Message) -> Response {
         Ok(Ok(control_offset)) => {
             tracing::info!(control_offset, "asked for training, by HTTP");
             let body = json!({"message": message, "control_offset": control_offset});
-            ([(CACHE_CONTROL, "no-store")], Json(body)).into_response()
+            Ok(([(CACHE_CONTROL, "no-store")], Json(body)).into_response())
         }
         Ok(Err(fatal)) => {
             tracing::error!("a wish for training was not published: {fatal}");
             let fatal = fatal.to_string();
             let (error, hint) = fatal.split_once("\n\nhint: ").unwrap_or((&fatal, "ask again"));
-            refusal(StatusCode::SERVICE_UNAVAILABLE, error, hint)
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error, hint))
         }
-        Err(panic) => refusal(StatusCode::INTERNAL_SERVER_ERROR, panic.to_string(), "report this"),
+        Err(panic) => {
+            let panic = panic.to_string();
+            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, panic, "this is a bug: report it"))
+        }
     }
 }

@@ -239,7 +239,7 @@ fn a_body_that_dribbles_holds_no_connection() {
     assert_eq!(server.published(), 0);
 }
 
-/// A client that sends nothing at all, and one that does not take its answer.
+/// Clients that send nothing at all.
 #[test]
 fn a_connection_has_an_end() {
     let bounds =

@@ -55,7 +55,7 @@ impl Deed<'_> {
                     let said = String::from_utf8_lossy(&output.stderr);
                     let name = self.name;
                     assert_eq!(output.status.code(), Some(77), "{name} without {right:?}: {said}");
-                    for words in [&right.told(), "hint: the user needs", "docs/security.md"] {
+                    for words in [&right.wanted(), "hint: the user needs", "docs/security.md"] {
                         assert!(said.contains(words), "{name}: expected `{words}` in: {said}");
                     }
                 });
@@ -83,6 +83,19 @@ fn deed<'a>(
 #[test]
 fn an_instance_exactly_once() {
     let deployment = Secured::shared().deployment("least-exactly", 2);
+    let deed = deed("run", deployment.clone(), of_an_instance(&deployment), "run");
+    works(&deed.without(None));
+    deed.needs_each();
+}
+
+/// Under KIP-848, where the broker assigns.
+#[test]
+fn an_instance_of_the_other_protocol() {
+    let deployment = Secured::shared().deployment("least-consumer", 2);
+    let deployment = deployment
+        .with("consumer.protocol", "consumer")
+        .without("consumer.session_timeout_ms")
+        .without("consumer.heartbeat_interval_ms");
     let deed = deed("run", deployment.clone(), of_an_instance(&deployment), "run");
     works(&deed.without(None));
     deed.needs_each();

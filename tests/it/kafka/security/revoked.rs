@@ -54,7 +54,7 @@ fn outlive(name: &str, right: impl Fn(&Deployment) -> Right, then: impl Fn(&Depl
     then(&deployment);
     let end = instance.end(SECONDS);
     assert_eq!(end.code, Some(77), "without {right:?}: {}", end.said);
-    for words in [&right.told(), "the user needs", "docs/security.md"] {
+    for words in [&right.wanted(), "hint: the user needs", "docs/security.md"] {
         assert!(end.said.contains(words), "expected `{words}` in: {}", end.said);
     }
     secured.give(&deployment.name, &[right]);
@@ -87,7 +87,7 @@ fn without_reports_it_goes_on_and_says_so() {
     let right = Right::write(&deployment.topics.reports);
     let (feeder, mut instance, mut probe) = at_work(&deployment);
     secured.take(&deployment.name, &right);
-    instance.await_saying(SECONDS, &["WARN", "reports do not arrive", &right.told()]);
+    instance.await_saying(SECONDS, &["WARN", "reports do not arrive", &right.wanted()]);
     let before = probe.answered();
     probe.await_answers(SOON, before + 200);
     secured.give(&deployment.name, &[right]);

@@ -50,15 +50,16 @@ impl Right {
         Self::new(Operation::Write, Resource::Topic, topic)
     }
 
-    /// As the message of a program that lacks it names the resource.
-    pub fn told(&self) -> String {
-        let Self { resource, name, .. } = self;
-        match resource {
+    /// As a program asks for it that lacks it.
+    pub fn wanted(&self) -> String {
+        let Self { operation, resource, name, .. } = self;
+        let resource = match resource {
             Resource::Topic => format!("topic `{name}`"),
             Resource::Group => format!("group `{name}`"),
             // Of a prefix, the rest is a process's own.
             Resource::TransactionalId => format!("transactional id `{name}"),
-        }
+        };
+        format!("{operation:?} on {resource}")
     }
 
     /// As the API takes it, for a new ACL and for a filter alike.
