@@ -1,7 +1,7 @@
 # Each target first installs what it lacks (tests/setup.sh: apt, and only what is missing).
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test bench bench-engine lint
+.PHONY: help demo demo-kafka test bench bench-engine deny lint
 
 # Options of what is run: make demo ARGS="--rate 5000", make bench-engine ARGS="--full"
 ARGS ?=
@@ -36,6 +36,10 @@ bench: ## the benchmarks; end to end against a real Kafka
 bench-engine: ## the engine beside LightGBM, ONNX Runtime and lleaves (Python wheels, about 1 GB, once)
 	@tests/setup.sh peers
 	@python3 benches/peers/peers.py --callgrind $(ARGS)
+
+deny: ## licences, sources and doubles of what is linked, and known advisories where their database can be had
+	@tests/setup.sh demo
+	@tests/deny.sh
 
 lint: ## formatting and clippy, warnings denied
 	@tests/setup.sh demo

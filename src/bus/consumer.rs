@@ -15,7 +15,7 @@ use super::options::{self, Options};
 use super::producer::c_name;
 use super::refusal::{Operation, Resource, is_authorization};
 use super::reset::Reset;
-use super::{Fatal, Lag, native};
+use super::{Fatal, Lag, admin, native};
 use crate::batch::Batch;
 use crate::record::{NextOffset, Record};
 use crate::stop::Stop;
@@ -102,6 +102,10 @@ impl Consumer {
                     "the consumer of `{}` cannot go on: {code}\n\nhint: another process may use the same member name",
                     self.topic
                 )));
+            }
+            (_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                admin::see_topics(self.client.client(), &[&self.topic], Operation::Read, GLANCE)?;
+                self.say(code);
             }
             _ => self.say(code),
         }

@@ -11,7 +11,7 @@ use super::consumer::Consumer;
 use super::native::Outgoing;
 use super::options::Options;
 use super::producer::{Producer, Trouble, c_name};
-use super::{Bus, Fatal, Lag, Settled};
+use super::{Bus, Fatal, Lag, Settled, admin};
 use crate::batch::Batch;
 use crate::outbox::{Destination, Letter, Outbox};
 use crate::stop::Stop;
@@ -25,6 +25,8 @@ const ASIDE: Duration = Duration::from_millis(10);
 /// First wait after an abort; doubled each time in a row.
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// librdkafka takes no smaller bound for a record.
+const MESSAGE_BYTES_MIN: usize = 1_000;
 /// So many fencings within [`FENCED_WINDOW`] are no accident.
 const FENCED_MAX: usize = 3;
 const FENCED_WINDOW: Duration = Duration::from_secs(30);
@@ -170,7 +172,37 @@ impl KafkaBus {
             }
         }
         self.failures_in_a_row += 1;
+        self.see_topics()?;
         self.consumer()?.resume();
+        Ok(())
+    }
+
+    /// To a producer, a topic that was deleted is one whose brokers do not answer; no retry brings it
+    /// back.
+    fn see_topics(&self) -> Result<(), Fatal> {
+        match &self.producer {
+            Some(producer) => producer.see_topics(&self.options.written()),
+            None => Ok(()),
+        }
+    }
+
+    /// Someone has lowered `max.message.bytes` of a topic, or we could not ask for it at the start: from
+    /// now on records are no longer than it is. If we may not ask now either, half as long as they were.
+    fn shorten(&mut self, why: &str) -> Result<(), Fatal> {
+        let bytes = self.options.message_bytes_max;
+        let told = admin::message_bytes_max(&self.options.kafka, &self.options.written());
+        let shorter = told.filter(|told| *told < bytes).unwrap_or(bytes / 2);
+        if shorter < MESSAGE_BYTES_MIN {
+            return Err(Fatal::Configuration(format!(
+                "the brokers do not take records of {bytes} bytes: {why}\n\nhint: raise `max.message.bytes` of the topics {:?}",
+                self.options.written()
+            )));
+        }
+        tracing::warn!(
+            %why, bytes, shorter,
+            "the brokers take no records as long as ours; a longer prediction is a dead letter from now on"
+        );
+        self.options.message_bytes_max = shorter;
         Ok(())
     }
 
@@ -179,6 +211,7 @@ impl KafkaBus {
         match trouble {
             Trouble::Fatal(fatal) => Err(fatal),
             Trouble::Abort(why) | Trouble::Unknown(why) => Ok(why),
+            Trouble::TooLong(why) => self.shorten(&why).map(|()| why),
             Trouble::Fenced(why) => {
                 self.fenced.retain(|when| when.elapsed() < FENCED_WINDOW);
                 self.fenced.push(Instant::now());

@@ -48,6 +48,12 @@ impl Options {
         }
     }
 
+    /// The topics that a worker writes to.
+    pub fn written(&self) -> Vec<&str> {
+        let Topics { predictions, dead_letters, shadow, .. } = &self.topics;
+        [predictions, dead_letters].into_iter().chain(shadow).map(String::as_str).collect()
+    }
+
     pub fn is_exactly_once(&self) -> bool {
         self.delivery.guarantee == Guarantee::ExactlyOnce
     }
@@ -91,6 +97,9 @@ fn tuned(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
         .set("client.id", "foretell")
         // Back within two seconds of a broker's return, not after librdkafka's ten.
         .set("reconnect.backoff.max.ms", "2000")
+        // Topics are made by `init`, with the settings they need, and not by asking for them: a
+        // producer's default, on brokers with theirs.
+        .set("allow.auto.create.topics", "false")
         .set_log_level(log_level(kafka));
     let properties = kafka.properties.iter();
     for (key, value) in defaults.iter().copied().chain(properties) {

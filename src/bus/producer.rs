@@ -13,16 +13,18 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::Fatal;
 use super::context::{Context, Undelivered, is_purge};
 use super::native::{self, Outgoing};
 use super::options::{self, Options};
 use super::refusal::{Operation, Resource, is_authorization};
+use super::{Fatal, admin};
 use crate::record::Header;
 use crate::stop::Stop;
 
 /// How long one step of a transaction may take before its producer is given up.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long an answer about topics may take.
+const LOOK: Duration = Duration::from_millis(500);
 /// How long a flush waits before reports of failures are looked at.
 const FLUSH_STEP: Duration = Duration::from_millis(100);
 
@@ -36,6 +38,8 @@ pub enum Trouble {
     /// As `Unknown`; another producer has taken this one's transactional id, or the broker has
     /// given up on the transaction. The two look the same from here.
     Fenced(String),
+    /// As `Unknown`; the brokers take no records as long as ours.
+    TooLong(String),
     /// No retry can help.
     Fatal(Fatal),
 }
@@ -72,6 +76,11 @@ impl Producer {
             producer.init_transactions(stop)?;
         }
         Ok(producer)
+    }
+
+    /// Sees that none of the topics it writes to was deleted.
+    pub fn see_topics(&self, topics: &[&str]) -> Result<(), Fatal> {
+        admin::see_topics(self.client.client(), topics, Operation::Write, LOOK)
     }
 
     fn init_transactions(&self, stop: &Stop) -> Result<(), Trouble> {
@@ -233,6 +242,9 @@ impl Producer {
                 }
                 _ => Trouble::Unknown(text),
             },
+            // Of a batch of records, not of a single one: the client refuses that itself. The producer's
+            // next transaction would fail for a sequence number that the brokers have not seen.
+            RDKafkaErrorCode::MessageSizeTooLarge => Trouble::TooLong(text),
             code if is_fencing(code) => Trouble::Fenced(text),
             _ => Trouble::Abort(text),
         }

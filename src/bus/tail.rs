@@ -22,6 +22,8 @@ use crate::record::{self, Header, NextOffset};
 
 /// How long to wait before a topic that is not there is looked for again, or more of one is awaited.
 const AGAIN: Duration = Duration::from_millis(50);
+/// How long an answer about the topic may take.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// All partitions of one topic from their first record on, or a range of it; committed records only.
 pub struct Tail {
@@ -229,6 +231,14 @@ impl Tail {
             Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => {
                 let right = Operation::Read.on(Resource::Topic(topic));
                 Err(right.is_lacking(&format!("reading `{topic}`"), code))
+            }
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => {
+                admin::see_topics(self.client.client(), &[topic], Operation::Read, LOOK)?;
+                Ok(Step::Nothing)
             }
             // An outage: the client reconnects by itself.
             _ => Ok(Step::Nothing),

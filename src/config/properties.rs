@@ -116,6 +116,10 @@ const OWNED: &[Owned] = &[
     ours("bootstrap.servers", "kafka.bootstrap_servers", NAMED),
     ours("metadata.broker.list", "kafka.bootstrap_servers", NAMED),
     ours("topic.metadata.refresh.interval.ms", "consumer.metadata_refresh_ms", NAMED),
+    fixed(
+        "allow.auto.create.topics",
+        "`foretell init` makes the topics, with the settings they need",
+    ),
     // The group.
     ours("group.id", "consumer.group_id", NAMED),
     ours("group.protocol", "consumer.protocol", GROUPED),

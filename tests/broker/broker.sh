@@ -144,8 +144,6 @@ listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs=$dir/data
 num.partitions=$partitions
-# A topic that a test did not create is a mistake in the test.
-auto.create.topics.enable=false
 # A copy on each node.
 default.replication.factor=$copies
 offsets.topic.replication.factor=$copies

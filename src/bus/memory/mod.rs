@@ -232,7 +232,10 @@ impl MemoryBus {
 fn uncertain(trouble: Trouble) -> Result<String, Fatal> {
     match trouble {
         Trouble::Fatal(fatal) => Err(fatal),
-        Trouble::Abort(why) | Trouble::Unknown(why) | Trouble::Fenced(why) => Ok(why),
+        Trouble::Abort(why)
+        | Trouble::Unknown(why)
+        | Trouble::Fenced(why)
+        | Trouble::TooLong(why) => Ok(why),
     }
 }
 

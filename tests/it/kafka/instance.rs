@@ -72,6 +72,10 @@ impl Instance {
         End { code: status.code(), said: self.said(), after: self.started.elapsed() }
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.status().is_some()
+    }
+
     fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it is our child")
     }

@@ -37,3 +37,4 @@ mod security;
 mod shutdown;
 mod startup;
 mod swap;
+mod trouble;

@@ -53,6 +53,9 @@ fn a_name_that_nobody_knows_is_told() {
 fn a_missing_topic_is_named_with_the_command_that_makes_it() {
     let deployment = Deployment::new("no-topic", 1).with("topics.predictions", "nobody-made-this");
     check(&end(&deployment), 78, &["`nobody-made-this` does not exist", "hint: `foretell init`"]);
+    // Brokers, as they come, make what a client asks for: with the wrong settings.
+    let made = topics::names(&deployment);
+    assert!(!made.iter().any(|name| name == "nobody-made-this"), "expected no topic to be made");
 }
 
 #[test]

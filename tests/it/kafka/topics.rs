@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foretell::bus::tail::{Record, Step, Tail};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -40,6 +43,8 @@ pub fn read(deployment: &Deployment, topic: &str) -> Vec<Record> {
 pub fn client(deployment: &Deployment) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &deployment.kafka.bootstrap_servers);
+    // A topic that a test did not make is a mistake in the test, or in what it tests.
+    config.set("allow.auto.create.topics", "false");
     config
 }
 
@@ -115,6 +120,40 @@ pub fn make(deployment: &Deployment, topic: &str, partitions: i32, settings: &[(
     let admin = admin(deployment);
     pollster::block_on(admin.create_topics([&wanted], &AdminOptions::new()))
         .expect("the broker makes topics");
+}
+
+/// Makes a topic, if there is none of this name.
+pub fn try_make(deployment: &Deployment, topic: &str, partitions: i32) -> bool {
+    let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let admin = admin(deployment);
+    let answer = pollster::block_on(admin.create_topics([&wanted], &AdminOptions::new()));
+    answer.expect("the broker makes topics").iter().all(Result::is_ok)
+}
+
+/// Deletes a topic.
+pub fn delete(deployment: &Deployment, topic: &str) {
+    let admin = admin(deployment);
+    let answer = pollster::block_on(admin.delete_topics(&[topic], &AdminOptions::new()))
+        .expect("the broker deletes topics");
+    assert!(answer.iter().all(Result::is_ok), "expected `{topic}` to be deleted: {answer:?}");
+}
+
+/// Bounds the records that a topic takes from now on.
+pub fn bound(deployment: &Deployment, topic: &str, bytes_max: usize) {
+    let bytes_max = bytes_max.to_string();
+    let config = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    let config = config.set("max.message.bytes", &bytes_max);
+    let admin = admin(deployment);
+    let answer = pollster::block_on(admin.alter_configs([&config], &AdminOptions::new()))
+        .expect("the broker changes topics");
+    assert!(answer.iter().all(Result::is_ok), "expected `{topic}` to be changed: {answer:?}");
+}
+
+/// The topics that there are.
+pub fn names(deployment: &Deployment) -> Vec<String> {
+    let metadata = asker(deployment, "read_committed").fetch_metadata(None, PATIENCE);
+    let metadata = metadata.expect("the broker tells its topics");
+    metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
 }
 
 /// Deletes the records of all partitions below the given offsets, as retention does.
