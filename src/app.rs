@@ -147,6 +147,8 @@ impl App {
         let (ended, mut endings) = unbounded_channel();
         let mut running = self.spawn(&ended)?;
         drop(ended);
+        let address = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let http = address.map_or(Listen::Off, Listen::At);
         let listener = self.listener.take().map(tokio::net::TcpListener::from_std).transpose();
         let listener = listener.map_err(|error| Fatal::Bug(format!("listening: {error}")))?;
         let drained = Arc::new(Notify::new());
@@ -158,7 +160,7 @@ impl App {
             Arc::clone(&drained),
         ));
         let group = &self.config.consumer.group_id;
-        tracing::info!(workers = self.hearts.len(), group, http = %self.config.http.listen, "started");
+        tracing::info!(workers = self.hearts.len(), group, %http, "started");
         let first = tokio::select! {
             first = endings.recv() => first,
             () = signal(), if signals => None,
@@ -258,7 +260,7 @@ impl Told {
         let status = &self.status;
         match event {
             Event::Round => {
-                if let Some(error) = self.publisher.given_up(control) {
+                if let Some(error) = self.publisher.given_up() {
                     tracing::error!("could not ask: {error}");
                 }
                 status.loader_beat();

@@ -35,7 +35,7 @@ pub use sections::{
     Batch, Compression, Consumer, DeadLetters, Delivery, Gate, Guarantee, Http, Kafka, Log,
     LogFormat, Model, OutOfRange, Output, Probation, Protocol, Reports, Run, StartFrom, Topics,
 };
-pub use values::{Listen, Pointer, RatioMax, TrustedKey};
+pub use values::{Listen, Pointer, RatioMax, Token, TrustedKey};
 
 use known::KNOWN;
 use layers::{Entry, Layers};

@@ -12,7 +12,8 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::context::{Context, Rebalanced};
 use super::options::{self, Options};
-use super::producer::{c_name, is_authorization};
+use super::producer::c_name;
+use super::refusal::{Operation, Resource, is_authorization};
 use super::reset::Reset;
 use super::{Fatal, Lag, Stand, admin, native};
 use crate::batch::Batch;
@@ -28,6 +29,7 @@ pub struct Consumer {
     client: BaseConsumer<Context>,
     context: Context,
     topic: String,
+    group: String,
     c_topic: CString,
     /// Where each assigned partition stands that has delivered something. A record below is
     /// dropped: after a resume, librdkafka can deliver one twice (kafka-facts.md §0.4).
@@ -49,15 +51,16 @@ impl Consumer {
     /// Joins the group. What comes of it is seen by polling.
     pub fn join(options: &Options) -> Result<Self, Fatal> {
         let context = Context::default();
-        let configuration = |error: KafkaError| Fatal::Configuration(error.to_string());
         let client: BaseConsumer<Context> = options::consumer(options)
             .create_with_context(context.clone())
-            .map_err(configuration)?;
-        client.subscribe(&[&options.topics.events]).map_err(configuration)?;
+            .map_err(|error| options::refused(&error))?;
+        let subscribed = client.subscribe(&[&options.topics.events]);
+        subscribed.map_err(|error| Fatal::Configuration(error.to_string()))?;
         Ok(Self {
             client,
             context,
             topic: options.topics.events.clone(),
+            group: options.consumer.group_id.clone(),
             c_topic: c_name(&options.topics.events),
             positions: HashMap::new(),
             read_to_end: HashMap::new(),
@@ -101,23 +104,25 @@ impl Consumer {
     }
 
     fn error(&mut self, error: &KafkaError) -> Result<(), Fatal> {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        let mut code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        if let (RDKafkaErrorCode::Fatal, Some((cause, _))) =
+            (code, self.client.client().fatal_error())
+        {
+            code = cause;
+        }
         match (error, code) {
             (_, RDKafkaErrorCode::AutoOffsetReset) => self.reset.ask(),
             (_, code) if is_authorization(code) => {
-                return Err(Fatal::NotPermitted(format!(
-                    "reading `{}` as group member: {code}\n\nhint: the user needs Read on the topic and on the group",
-                    self.topic
-                )));
+                return Err(self.not_permitted(code));
             }
-            (KafkaError::MessageConsumptionFatal(code), _) => {
+            (KafkaError::MessageConsumptionFatal(_), code) => {
                 return Err(Fatal::Unavailable(format!(
                     "the consumer of `{}` cannot go on: {code}\n\nhint: another process may use the same member name",
                     self.topic
                 )));
             }
             (_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                admin::see_topics(self.client.client(), &[&self.topic], GLANCE)?;
+                admin::see_topics(self.client.client(), &[&self.topic], Operation::Read, GLANCE)?;
                 self.say(code);
             }
             _ => {
@@ -130,6 +135,15 @@ impl Consumer {
             }
         }
         Ok(())
+    }
+
+    fn not_permitted(&self, code: RDKafkaErrorCode) -> Fatal {
+        let resource = match code {
+            RDKafkaErrorCode::GroupAuthorizationFailed => Resource::Group(&self.group),
+            _ => Resource::Topic(&self.topic),
+        };
+        let doing = format!("reading `{}` as a member of group `{}`", self.topic, self.group);
+        Operation::Read.on(resource).is_lacking(&doing, code)
     }
 
     fn say(&mut self, code: RDKafkaErrorCode) {

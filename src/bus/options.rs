@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
 
+use super::Fatal;
 use crate::batch::Bounds;
 use crate::config::{Compression, Config, Consumer, Delivery, Guarantee, Kafka, Protocol, Topics};
 
@@ -67,6 +69,18 @@ impl Options {
     }
 }
 
+/// Why no client can be made of a configuration. Values are not told: a misspelt property may hold a
+/// secret.
+pub fn refused(error: &KafkaError) -> Fatal {
+    let KafkaError::ClientConfig(_, why, key, value) = error else {
+        return Fatal::Configuration(format!("no client of Kafka can be made: {error}"));
+    };
+    let why = if value.is_empty() { why.clone() } else { why.replace(value.as_str(), "***") };
+    Fatal::Configuration(format!(
+        "librdkafka refuses the property `{key}`: {why}\n\nhint: it stands in `[kafka.properties]`, or in FORETELL_KAFKA_PROPERTIES_…"
+    ))
+}
+
 /// A producer outside any transaction: control messages, reports, the tour's flights. Who waits for
 /// one of them waits no longer than for the brokers themselves.
 pub fn publisher(kafka: &Kafka) -> ClientConfig {
@@ -104,10 +118,11 @@ fn tuned(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
     config
 }
 
-/// Who sets `debug` wants to see what it says; it comes at level debug of `librdkafka`.
+/// Who sets `debug` wants to see what it says; it comes at level debug of `librdkafka`. That a
+/// connection was closed is information, and at a start perhaps the only hint at what is wrong.
 fn log_level(kafka: &Kafka) -> RDKafkaLogLevel {
     let is_asked = kafka.properties.iter().any(|(key, _)| key == "debug");
-    if is_asked { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Warning }
+    if is_asked { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info }
 }
 
 /// A consumer outside any group: the control log, reports, the tour's independent reader.
@@ -216,5 +231,21 @@ fn compression(compression: Compression) -> &'static str {
         Compression::Snappy => "snappy",
         Compression::Lz4 => "lz4",
         Compression::Zstd => "zstd",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::producer::BaseProducer;
+
+    use super::*;
+
+    #[test]
+    fn a_misspelt_secret_is_not_told() {
+        for (key, value) in [("sasl.pasword", "S3cret"), ("security.protocol", "S3cret")] {
+            let made = ClientConfig::new().set(key, value).create::<BaseProducer>();
+            let told = made.map(|_| ()).map_err(|error| refused(&error).to_string()).unwrap_err();
+            assert!(told.contains(&format!("`{key}`")) && !told.contains("S3cret"), "{told}");
+        }
     }
 }

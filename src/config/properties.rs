@@ -77,7 +77,7 @@ impl fmt::Display for Scalar {
 /// Must the value of this property never be printed?
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["password", "passphrase", "secret", "token", "jaas", "key.pem"]
+    ["password", "passphrase", "secret", "token", "jaas", "key.pem", "oauthbearer.config"]
         .iter()
         .any(|part| key.contains(part))
 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::properties::Properties;
-use super::values::{Listen, Pointer, RatioMax, TrustedKey};
+use super::values::{Listen, Pointer, RatioMax, Token, TrustedKey};
 
 /// How the brokers are reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -407,6 +407,11 @@ impl Default for Run {
 pub struct Http {
     /// Address and port to listen on, or `off`.
     pub listen: Listen,
+    /// What a request that changes something has to bear, as `Authorization: Bearer …`; 16 visible
+    /// characters or more. By default there is none, and such requests are refused.
+    pub token: Option<Token>,
+    /// Requests that change something need no token.
+    pub allow_anonymous: bool,
 }
 
 /// The instance's reports.

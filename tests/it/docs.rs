@@ -71,6 +71,7 @@ fn the_commands_of_the_documents_exist() {
         "Makefile",
         "docker-compose.yml",
         "docs/control.md",
+        "docs/security.md",
         "examples/flights/README.md",
     ] {
         for line in document(name).lines().map(str::trim) {

@@ -67,6 +67,7 @@ const LAW: &[(&str, &[&str])] = &[
             "config",
             "control/message",
             "control/registry",
+            "control/say",
             "features",
             "model",
             "record",

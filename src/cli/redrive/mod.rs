@@ -23,6 +23,7 @@ use super::failure::Failure;
 use super::{Configured, reading};
 use crate::app;
 use crate::bus::range::Edge;
+use crate::bus::refusal::Operation;
 use crate::bus::tail::Tail;
 use crate::bus::writer::Writer;
 use crate::bus::{Fatal, admin, stable};
@@ -87,8 +88,9 @@ impl Redrive {
     pub fn run(&self) -> Result<(), Failure> {
         let config = self.configured.load()?;
         let topics = &config.topics;
-        let partitions = admin::partitions(&config.kafka, &topics.events, "see `topics.events`")?;
-        admin::partitions(&config.kafka, &topics.dead_letters, "see `topics.dead_letters`")?;
+        let there = |topic, hint| admin::partitions(&config.kafka, topic, Operation::Write, hint);
+        let partitions = there(&topics.events, "see `topics.events`")?;
+        there(&topics.dead_letters, "see `topics.dead_letters`")?;
         let stop = stop_on_signal()?;
         let record_bytes_max = admin::message_bytes_max(&config.kafka, &[&topics.events]);
         let record_bytes_max = record_bytes_max.unwrap_or(RECORD_BYTES_MAX);

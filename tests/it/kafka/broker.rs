@@ -35,6 +35,19 @@ impl Broker {
         Self { address, dir }
     }
 
+    /// One with more listeners, of which those that ask who comes allow nothing without an ACL. `keys` is
+    /// the folder that the script asks for. Its address is the plain one; those of the others are TLS's,
+    /// mutual TLS's, SASL's.
+    pub fn start_secure(name: &str, keys: &Path) -> (Self, [String; 3]) {
+        let dir = scratch::folder("brokers").join(name);
+        let owner = std::process::id().to_string();
+        let keys = keys.to_str().expect("the folder's name is text");
+        let told = script(&["start", "--owner", &owner, "--secure", keys], &dir);
+        let mut addresses = told.split(' ').map(str::to_owned);
+        let mut next = || addresses.next().expect("the script tells four addresses");
+        (Self { address: next(), dir }, [next(), next(), next()])
+    }
+
     /// One broker of a cluster of two, in which each holds a copy of everything and the other goes
     /// on when this one is gone. Its address is that of both.
     pub fn start_beside_another(name: &str) -> Self {

@@ -37,6 +37,7 @@ mod redrive;
 #[cfg(feature = "http")]
 mod remote;
 mod replay;
+mod security;
 mod shutdown;
 mod soak;
 mod startup;
