@@ -162,7 +162,7 @@ fn an_instance_that_holds_back_ends_at_once_and_leaves_the_batch_to_the_next() {
 fn a_version_that_refuses_what_the_one_before_takes_is_gone_back_from_while_it_is_stopped() {
     let deployment = Arc::new(deployment("poison-probation"));
     let mut probe = Probe::new(&deployment);
-    let _instance = deployment.start();
+    let instance = deployment.start();
     await_report(&deployment, "an instance that is ready", |report| report.ready);
     // No events were seen by which the gate could tell.
     let bundle = model::flawed_bundle(2, Flaw::AsksForMore);
@@ -171,7 +171,8 @@ fn a_version_that_refuses_what_the_one_before_takes_is_gone_back_from_while_it_i
         report.served.as_ref().is_some_and(|serves| serves.version == "2")
     });
     let feeder = Feeder::start(&deployment, 1000);
-    await_held(&deployment);
+    // It may have gone back before a report says so.
+    instance.await_saying(SOON, &["stopped before writing them"]);
     let back = eventually(SOON, "a rollback on the control topic", || {
         let records = topics::read(&deployment, &deployment.topics.control);
         records.iter().find_map(|record| match Message::parse(record.value.as_deref()?) {

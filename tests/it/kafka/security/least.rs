@@ -49,18 +49,21 @@ impl Deed<'_> {
     /// Without any one right it ends with 77, and names it.
     fn needs_each(&self) {
         thread::scope(|scope| {
-            for (index, right) in self.rights.iter().enumerate() {
-                scope.spawn(move || {
-                    let output = self.run(&self.without(Some(index)));
-                    let said = String::from_utf8_lossy(&output.stderr);
-                    let name = self.name;
-                    assert_eq!(output.status.code(), Some(77), "{name} without {right:?}: {said}");
-                    for words in [&right.wanted(), "hint: the user needs", "docs/security.md"] {
-                        assert!(said.contains(words), "{name}: expected `{words}` in: {said}");
-                    }
-                });
+            for index in 0..self.rights.len() {
+                scope.spawn(move || self.needs(index));
             }
         });
+    }
+
+    /// Without this right it ends with 77, and names it.
+    fn needs(&self, index: usize) {
+        let output = self.run(&self.without(Some(index)));
+        let said = String::from_utf8_lossy(&output.stderr);
+        let (name, right) = (self.name, &self.rights[index]);
+        assert_eq!(output.status.code(), Some(77), "{name} without {right:?}: {said}");
+        for words in [&right.wanted(), "hint: the user needs", "docs/security.md"] {
+            assert!(said.contains(words), "{name}: expected `{words}` in: {said}");
+        }
     }
 
     /// With exactly these rights it ends well.
@@ -152,6 +155,7 @@ fn to_say_something_of_a_model() {
         ("model announce", vec![bundle]),
         ("model promote", vec!["2".into()]),
         ("model rollback", back),
+        ("resume", vec![]),
     ] {
         let mut deed = deed(command, deployment.clone(), control.clone(), command);
         deed.line.1 = arguments;
@@ -181,6 +185,27 @@ fn a_replay() {
     deed.rights = vec![Right::read(&events), Right::write(&own)];
     deed.has_enough();
     deed.needs_each();
+}
+
+#[test]
+fn a_redrive() {
+    let deployment = Secured::shared().deployment("least-redrive", 1);
+    topics::publish(&deployment, &deployment.topics.events, "key", "garbage");
+    let mut instance = deployment.start();
+    Probe::new(&deployment).await_answers(SOON, 1);
+    instance.terminate(SOON);
+    let topics = &deployment.topics;
+    let id = format!("foretell-redrive.{}", topics.dead_letters);
+    let rights = vec![
+        Right::read(&topics.dead_letters),
+        Right::write(&topics.dead_letters),
+        Right::write(&topics.events),
+        Right::new(Operation::Write, Resource::TransactionalId, id),
+    ];
+    let deed = deed("redrive", deployment.clone(), rights, "redrive");
+    // One at a time: a second one takes the transactional id from the first.
+    (0..deed.rights.len()).for_each(|index| deed.needs(index));
+    deed.has_enough();
 }
 
 #[test]
@@ -215,9 +240,11 @@ fn the_document_has_these_rights() {
         "| | Write | topics predictions, dead letters, reports, shadow if there is one |",
         "| `foretell status`, `--wait` | Read | topics control, reports |",
         "| `foretell model list` | Read | topic control |",
-        "| `foretell model announce`, `promote`, `rollback` | Write | topic control |",
+        "| `foretell model announce`, `promote`, `rollback`, `foretell resume` | Write | topic control |",
         "| `foretell replay` | Read | topic events · with `--against`, that topic |",
         "| | Write | with `--to-topic`, that topic |",
+        "| `foretell redrive` | Read | topic dead letters · topic events, for letters that had no room for their event |",
+        "| | Write | topics events, dead letters · transactional id `foretell-redrive.` and the dead-letters topic's name |",
         "| `foretell init` | Create | each topic that it shall make |",
     ] {
         assert!(text.contains(line), "no line: {line}");
