@@ -1,10 +1,17 @@
 # Each target first installs what it lacks (tests/setup.sh: apt, and only what is missing).
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test bench bench-engine deny lint
+.PHONY: help demo demo-kafka test chaos soak fuzz bench bench-engine deny lint
 
 # Options of what is run: make demo ARGS="--rate 5000", make bench-engine ARGS="--full"
 ARGS ?=
+# Options of `make chaos` (tests/it/kafka/chaos/settings.rs) and `make soak`.
+FAULTS ?= 200
+SEED ?= 6
+PROFILE ?= shipped
+ONLY ?=
+SEEDS ?= 10000
+MINUTES ?= 30
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,6 +34,25 @@ test: ## all tests, against a real Kafka too
 	@tests/onnxruntime.sh fetch
 	@tests/moto.sh fetch
 	cargo test --locked
+
+chaos: ## faults at random: SEEDS=10000 simulated runs, then FAULTS=200 of SEED=6 on a real Kafka (PROFILE=fast, ONLY=kill)
+	@tests/setup.sh test
+	@tests/broker/broker.sh fetch
+	FORETELL_SIM_SEEDS=$(SEEDS) cargo test --release --locked --test it -- --nocapture simulation::
+	FORETELL_CHAOS_FAULTS=$(FAULTS) FORETELL_CHAOS_SEED=$(SEED) FORETELL_CHAOS_PROFILE=$(PROFILE) FORETELL_CHAOS_ONLY=$(ONLY) \
+	cargo test --release --locked --test it -- --nocapture kafka::chaos::
+
+soak: ## MINUTES=30 at a fixed rate: memory, file descriptors, threads and latency by the minute
+	@tests/setup.sh test
+	@tests/broker/broker.sh fetch
+	FORETELL_SOAK_MINUTES=$(MINUTES) cargo test --release --locked --test it -- --nocapture --ignored kafka::soak::
+
+# Of each fuzzer.
+SECONDS ?= 60
+
+fuzz: ## the fuzzers, SECONDS=60 each: events, control messages, manifests, model files
+	@tests/setup.sh demo
+	@tests/fuzz/fuzz.sh $(SECONDS)
 
 bench: ## the benchmarks; end to end against a real Kafka
 	@tests/setup.sh test

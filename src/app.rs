@@ -5,7 +5,9 @@
 //! ends first, everything else is drained under one deadline.
 
 mod faces;
+mod rounds;
 mod threads;
+mod watch;
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -16,30 +18,36 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::breaker::Breaker;
+use crate::bus::Fatal;
 use crate::bus::admin;
 use crate::bus::kafka::KafkaBus;
 use crate::bus::options::Options;
 use crate::bus::publish::Publisher;
 use crate::bus::tail::Tail;
-use crate::bus::{Bus, Fatal};
-use crate::config::{Config, Listen};
+use crate::config::{Config, DeadLetters, Listen};
 use crate::control::event::Event;
 use crate::control::loader::{Loader, Setup, named};
 use crate::control::message::Message;
 use crate::control::say::say;
 use crate::encode::Encoder;
 use crate::features::decode::Limits;
+use crate::heart::Heart;
 use crate::model::gate::{self, Admitted, Check, Expected, Refusal, Settings, Times};
 use crate::model::signature::PublicKey;
 use crate::model::store::{self, Store, cache};
 use crate::model::version::Version;
-use crate::observe::status::{Identity, Status, WorkerStatus};
+use crate::observe::health::Patience;
+use crate::observe::status::{Identity, Status};
 use crate::outbox::Outbox;
 use crate::recent::Recent;
 use crate::serving::{Served, Serving};
 use crate::stop::Stop;
 use crate::worker::Worker;
-use threads::{Ended, drain_all, note, signal, spawn, wished};
+use rounds::work;
+pub use threads::signal;
+use threads::{Ended, drain_all, note, spawn, wished};
+use watch::hangs;
 
 /// An instance, ready to start.
 pub struct App {
@@ -52,7 +60,8 @@ pub struct App {
     serving: Serving,
     recent: Recent,
     status: Status,
-    workers: usize,
+    /// One a worker.
+    hearts: Vec<Heart>,
     listener: Option<TcpListener>,
     stop: Stop,
 }
@@ -86,7 +95,12 @@ impl App {
             workers => workers,
         };
         let recent = Recent::new(config.gate.replay_rows);
-        let status = Status::new(identity(&config, configured.as_deref()), workers, stop.clone());
+        let patience = Patience {
+            worker: Duration::from_millis(config.consumer.max_poll_interval_ms),
+            partition: options.patience(),
+        };
+        let identity = identity(&config, configured.as_deref());
+        let status = Status::new(identity, workers, patience, stop.clone());
         Ok(Self {
             config,
             options,
@@ -97,7 +111,7 @@ impl App {
             serving: Serving::default(),
             recent,
             status,
-            workers,
+            hearts: (0..workers).map(|_| Heart::default()).collect(),
             listener,
             stop,
         })
@@ -133,6 +147,8 @@ impl App {
         let (ended, mut endings) = unbounded_channel();
         let mut running = self.spawn(&ended)?;
         drop(ended);
+        let address = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let http = address.map_or(Listen::Off, Listen::At);
         let listener = self.listener.take().map(tokio::net::TcpListener::from_std).transpose();
         let listener = listener.map_err(|error| Fatal::Bug(format!("listening: {error}")))?;
         let drained = Arc::new(Notify::new());
@@ -144,11 +160,13 @@ impl App {
             Arc::clone(&drained),
         ));
         let group = &self.config.consumer.group_id;
-        tracing::info!(workers = self.workers, group, http = %self.config.http.listen, "started");
+        tracing::info!(workers = self.hearts.len(), group, %http, "started");
         let first = tokio::select! {
             first = endings.recv() => first,
             () = signal(), if signals => None,
             () = wished(&stop) => None,
+            // Its thread is not waited for.
+            (worker, error) = hangs(self.hearts.clone()) => Some((format!("worker-{worker}"), Err(error))),
         };
         stop.request(drain);
         tracing::info!(timeout_ms = drain.as_millis() as u64, "draining");
@@ -165,12 +183,12 @@ impl App {
 
     /// One thread a worker, one for the loader; says how many.
     fn spawn(&self, ended: &UnboundedSender<Ended>) -> Result<usize, Fatal> {
-        for index in 0..self.workers {
+        for index in 0..self.hearts.len() {
             spawn(format!("worker-{index}"), ended.clone(), self.worker(index))?;
         }
         let load = self.loader();
         spawn("loader".into(), ended.clone(), load)?;
-        Ok(self.workers + 1)
+        Ok(self.hearts.len() + 1)
     }
 
     /// What a worker's thread does.
@@ -182,7 +200,10 @@ impl App {
         let encoder = self.encoder.clone();
         let outbox = Outbox::forwarding(&self.config.output.forward_headers);
         let tile_rows = self.config.batch.tile_rows;
+        let DeadLetters { ratio_max, window_rows } = self.config.dead_letters;
+        let breaker = Breaker::new(window_rows, ratio_max.share());
         let status = self.status.worker(index);
+        let heart = self.hearts[index].clone();
         let id = format!("foretell-{}-{index}", self.status.instance());
         move || {
             // Nothing is consumed before the control log is read and a version serves.
@@ -190,9 +211,9 @@ impl App {
                 return Ok(());
             }
             let id = options.is_exactly_once().then_some(id);
-            let bus = KafkaBus::join(options, id, stop.clone())?;
+            let bus = KafkaBus::join(options, id, heart, stop.clone())?;
             status.joined();
-            let mut worker = Worker::new(bus, serving, recent, encoder, outbox, tile_rows);
+            let mut worker = Worker::new(bus, serving, recent, encoder, outbox, breaker, tile_rows);
             let outcome = work(&mut worker, &status, &stop);
             worker.close();
             status.ended();
@@ -227,16 +248,6 @@ impl App {
     }
 }
 
-/// A worker's rounds, until the wish to stop.
-fn work<B: Bus>(worker: &mut Worker<B>, status: &WorkerStatus, stop: &Stop) -> Result<(), Fatal> {
-    while !stop.is_requested() {
-        let turn = worker.turn()?;
-        status.turned(&turn, worker.lag());
-        status.rebalances(worker.rebalances());
-    }
-    Ok(())
-}
-
 /// Where what the loader tells goes: into the log, into what every face shows, and what it asks
 /// for onto the control topic.
 struct Told {
@@ -249,7 +260,7 @@ impl Told {
         let status = &self.status;
         match event {
             Event::Round => {
-                if let Some(error) = self.publisher.given_up(control) {
+                if let Some(error) = self.publisher.given_up() {
                     tracing::error!("could not ask: {error}");
                 }
                 status.loader_beat();

@@ -130,6 +130,17 @@ impl Batch {
         self.retain(|row| row.partition != partition || !next.covers(row.offset))
     }
 
+    /// Keeps the first half, at least one record, and puts the rest before what is in `behind`.
+    pub fn halve(&mut self, behind: &mut Self) {
+        let half = self.len().div_ceil(2);
+        let mut rest = Self::default();
+        for (batch, rows) in [(&*self, half..self.len()), (&*behind, 0..behind.len())] {
+            rows.for_each(|row| rest.push(batch.record(row), batch.headers(row)));
+        }
+        self.rows.truncate(half);
+        *behind = rest;
+    }
+
     /// Forgotten rows leave their bytes in the arena until the batch is cleared.
     fn retain(&mut self, keep: impl Fn(&Row) -> bool) -> usize {
         let before = self.rows.len();
@@ -190,6 +201,22 @@ mod tests {
         assert_eq!(batch.forget_settled(2, NextOffset::at(6)), 1);
         assert_eq!(batch.record(0).offset, 5);
         assert_eq!(batch.record(1).offset, 6);
+    }
+
+    #[test]
+    fn the_second_half_goes_before_what_comes_later() {
+        let header = Header { name: b"traceparent", value: Some(b"1") };
+        let (mut first, mut behind) = (batch(&[(0, 1), (1, 7)]), batch(&[(0, 3)]));
+        first.push(record(0, 2, b"w"), [header].into_iter());
+        first.halve(&mut behind);
+        assert_eq!(first.next_offsets(), [(0, NextOffset::at(2)), (1, NextOffset::at(8))]);
+        assert_eq!(behind.len(), 2);
+        assert_eq!(behind.record(0), record(0, 2, b"w"));
+        assert_eq!(behind.headers(0).collect::<Vec<_>>(), [header]);
+        assert_eq!(behind.record(1), record(0, 3, b"v"));
+        let mut alone = batch(&[(0, 1)]);
+        alone.halve(&mut behind);
+        assert_eq!((alone.len(), behind.len()), (1, 2));
     }
 
     #[test]

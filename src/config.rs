@@ -32,10 +32,10 @@ pub use fault::{ConfigError, Fault, Place};
 pub use known::Key;
 pub use properties::{Owned, Properties, owned};
 pub use sections::{
-    Batch, Compression, Consumer, Delivery, Gate, Guarantee, Http, Kafka, Log, LogFormat, Model,
-    OutOfRange, Output, Probation, Protocol, Reports, Run, StartFrom, Topics,
+    Batch, Compression, Consumer, DeadLetters, Delivery, Gate, Guarantee, Http, Kafka, Log,
+    LogFormat, Model, OutOfRange, Output, Probation, Protocol, Reports, Run, StartFrom, Topics,
 };
-pub use values::{Listen, Pointer, TrustedKey};
+pub use values::{Listen, Pointer, RatioMax, Token, TrustedKey};
 
 use known::KNOWN;
 use layers::{Entry, Layers};
@@ -49,6 +49,7 @@ pub struct Config {
     pub consumer: Consumer,
     pub delivery: Delivery,
     pub batch: Batch,
+    pub dead_letters: DeadLetters,
     pub model: Model,
     pub gate: Gate,
     pub probation: Probation,

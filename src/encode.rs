@@ -24,6 +24,9 @@ const RECORD_OVERHEAD: usize = 768;
 /// Lengths of a header's name and value.
 const HEADER_OVERHEAD: usize = 16;
 
+/// The header of a dead letter that says what a person needs to find the fault.
+pub const MESSAGE: &str = "__connect.errors.exception.message";
+
 /// The value of a record on the predictions topic.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Prediction<'a> {
@@ -158,6 +161,19 @@ fn raw(event: &[u8], span: Span) -> Option<&RawValue> {
     serde_json::from_str(text).ok()
 }
 
+/// The names of the headers that a dead letter adds to those of its event.
+pub const DEAD_LETTER_HEADERS: [&str; 9] = [
+    "__connect.errors.topic",
+    "__connect.errors.partition",
+    "__connect.errors.offset",
+    "__connect.errors.stage",
+    "__connect.errors.class.name",
+    "__connect.errors.exception.message",
+    "foretell.reason",
+    "foretell.attempt",
+    "foretell.omitted_bytes",
+];
+
 /// The headers that a dead letter adds to those of its event. All values are text.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct DeadLetterHeaders {
@@ -217,6 +233,11 @@ impl Encoder {
             carry: output.carry.keys().cloned().collect(),
             captures: pointers.map(|pointer| pointer.as_str().to_owned()).collect(),
         }
+    }
+
+    /// The events topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
     }
 
     /// The pointers that a version's decoder has to capture for this encoder.
@@ -345,7 +366,7 @@ impl Encoder {
             .header("__connect.errors.offset", record.offset)
             .header("__connect.errors.stage", reason.stage())
             .header("__connect.errors.class.name", format_args!("foretell.reject.{reason:?}"))
-            .header("__connect.errors.exception.message", &reject.message)
+            .header(MESSAGE, &reject.message)
             .header("foretell.reason", reason)
             .header("foretell.attempt", attempt(batch, row));
         match keeps {

@@ -35,6 +35,7 @@
 
 pub mod app;
 pub mod batch;
+pub mod breaker;
 pub mod bus;
 pub mod cli;
 pub mod compare;
@@ -42,6 +43,9 @@ pub mod config;
 pub mod control;
 pub mod encode;
 pub mod features;
+pub mod heart;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod model;
 pub mod observe;
 pub mod outbox;

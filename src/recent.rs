@@ -48,6 +48,19 @@ impl Recent {
         }
     }
 
+    /// Keeps as many of these as there is room for, evenly spread, in place of what was there: a batch that is
+    /// held back is what the stream has brought lately, and nothing comes after it.
+    pub fn keep_most<'e>(&self, events: impl ExactSizeIterator<Item = &'e [u8]>) {
+        if self.0.rows_max == 0 {
+            return;
+        }
+        let mut ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = events.len().div_ceil(self.0.rows_max).max(1);
+        for event in events.step_by(step).filter(|event| !event.is_empty()) {
+            ring.push(event, self.0.rows_max);
+        }
+    }
+
     /// A copy of all, oldest first.
     pub fn events(&self) -> Vec<Vec<u8>> {
         let ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);

@@ -106,6 +106,11 @@ impl Scorer {
             );
         }
         self.refuse_non_finite();
+        self.scores(version)
+    }
+
+    /// What was scored last, once more; `version` did it.
+    pub fn scores(&self, version: &Version) -> Scores<'_> {
         Scores {
             matrix: self.matrix.slice(s![..self.rows, ..]),
             outputs: self.outputs.view(),

@@ -1,5 +1,6 @@
 //! The version that serves: a slot that the loader fills and workers read once a batch.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub struct Conduct {
     pub rejects: u64,
     /// Of those, events for which its result was no number.
     pub non_finite: u64,
+    /// Events of batches that were held back, because too many of them would have been dead letters. They
+    /// count above, too, and once more should they be settled after all.
+    pub held: u64,
     /// Time that decoding and scoring took.
     pub cost: Duration,
 }
@@ -37,6 +41,7 @@ impl Conduct {
         self.events += more.events;
         self.rejects += more.rejects;
         self.non_finite += more.non_finite;
+        self.held += more.held;
         self.cost += more.cost;
     }
 }
@@ -59,7 +64,7 @@ impl Served {
         *self.conduct.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It has done this as well: a batch that is settled.
+    /// It has done this as well: a batch that is settled, or held back.
     pub fn did(&self, more: Conduct) {
         self.conduct.lock().unwrap_or_else(PoisonError::into_inner).add(more);
     }
@@ -75,6 +80,7 @@ struct Slot {
     served: ArcSwapOption<Served>,
     filled: Mutex<bool>,
     first: Condvar,
+    resumes: AtomicU64,
 }
 
 impl Serving {
@@ -88,6 +94,17 @@ impl Serving {
         self.0.served.store(Some(served));
         *self.0.filled.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.first.notify_all();
+    }
+
+    /// Workers that hold a batch back by now shall go on.
+    pub fn resume(&self) {
+        self.0.resumes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was said. A worker compares it with what it was when it stopped: what was said before, also
+    /// before the start, means nothing to it.
+    pub fn resumes(&self) -> u64 {
+        self.0.resumes.load(Ordering::Relaxed)
     }
 
     /// Waits until something serves; says `false` if the wish to stop came first.

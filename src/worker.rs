@@ -1,12 +1,17 @@
 //! The loop: a batch is collected, scored by exactly one version, and settled in exactly one
 //! transaction. One worker is one thread, one group member and one producer.
 
+mod hold;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batch::Batch;
-use crate::bus::{Bus, Fatal, Lag, Settled};
+use crate::breaker::{Breaker, Verdicts};
+use crate::bus::{Bus, Fatal, Settled, Stand};
 use crate::encode::{Encoder, Scored};
 use crate::outbox::{Destination, Outbox};
 use crate::recent::Recent;
@@ -14,6 +19,8 @@ use crate::reject::Reason;
 use crate::score::Scorer;
 use crate::serving::{Conduct, Served, Serving};
 use crate::shadow::{Beside, First};
+use hold::Hold;
+pub use hold::{Example, Held};
 
 pub struct Worker<B> {
     bus: B,
@@ -23,6 +30,9 @@ pub struct Worker<B> {
     scorer: Scorer,
     /// Scores what a shadow would say.
     beside: Beside,
+    breaker: Breaker,
+    /// The batch in hand is held back.
+    hold: Option<Hold>,
     batch: Batch,
     outbox: Outbox,
     /// Rows of the current tile that hold an event.
@@ -41,6 +51,8 @@ pub struct Turn {
     pub retries: u64,
     /// The version that scored the batch; `None`: there was nothing to score.
     pub served: Option<Arc<Served>>,
+    /// The batch in hand is held back, and why.
+    pub held: Option<Arc<Held>>,
     /// Time that decoding and scoring by that version took: a part of `times.score`.
     pub cost: Duration,
     pub times: Times,
@@ -66,12 +78,22 @@ impl Turn {
         self.dead_letters.values().sum()
     }
 
+    fn add(&mut self, tile: &Verdicts) {
+        self.predictions += tile.events - tile.rejects();
+        if tile.rejects() > 0 {
+            for (reason, events) in tile.reasons() {
+                *self.dead_letters.entry(reason).or_default() += events;
+            }
+        }
+    }
+
     /// What the version did that scored the batch.
     fn conduct(&self) -> Conduct {
         Conduct {
             events: self.predictions + self.rejects(),
             rejects: self.rejects(),
             non_finite: self.dead_letters.get(&Reason::NonFinite).copied().unwrap_or_default(),
+            held: 0,
             cost: self.cost,
         }
     }
@@ -86,6 +108,7 @@ impl<B: Bus> Worker<B> {
         recent: Recent,
         encoder: Encoder,
         outbox: Outbox,
+        breaker: Breaker,
         tile_rows: usize,
     ) -> Self {
         Self {
@@ -95,6 +118,8 @@ impl<B: Bus> Worker<B> {
             encoder,
             scorer: Scorer::new(tile_rows),
             beside: Beside::new(tile_rows),
+            breaker,
+            hold: None,
             batch: Batch::default(),
             outbox,
             rows: Vec::with_capacity(tile_rows),
@@ -102,8 +127,9 @@ impl<B: Bus> Worker<B> {
         }
     }
 
-    /// Collects one batch and sees it settled. Without a version to serve, nothing is collected,
-    /// and the call returns at once: wait for one first.
+    /// Collects one batch and sees it settled, or holds it back for a moment if too many of its events would
+    /// become dead letters: then call again. Without a version to serve, nothing is collected, and the
+    /// call returns at once: wait for one first.
     ///
     /// # Errors
     /// What ends this worker. Records that were not settled go to the next owner.
@@ -113,9 +139,17 @@ impl<B: Bus> Worker<B> {
         if self.serving.load().is_none() {
             return Ok(turn);
         }
-        let began = Instant::now();
-        self.bus.collect(&mut self.batch)?;
-        turn.times.collect = began.elapsed();
+        if let Some(hold) = self.hold.take() {
+            self.hold = self.hold_on(hold)?;
+            turn.held = self.hold.as_ref().map(Hold::held);
+            if turn.held.is_some() {
+                return Ok(turn);
+            }
+        } else {
+            let began = Instant::now();
+            self.bus.collect(&mut self.batch)?;
+            turn.times.collect = began.elapsed();
+        }
         // Looked at once a batch, and after collecting: what was announced by now serves.
         let Some(served) = self.serving.load().filter(|_| !self.batch.is_empty()) else {
             return Ok(turn);
@@ -123,7 +157,10 @@ impl<B: Bus> Worker<B> {
         while !self.batch.is_empty() {
             let began = Instant::now();
             let mut attempt = Turn { retries: turn.retries, times: turn.times, ..Turn::default() };
-            self.send(&served, &mut attempt)?;
+            if let Some(held) = self.send(&served, &mut attempt)? {
+                turn.held = Some(self.stop(&served, &attempt, held)?);
+                return Ok(turn);
+            }
             attempt.times.score = began.elapsed();
             let began = Instant::now();
             let settled = self.bus.settle(&mut self.batch)?;
@@ -140,29 +177,35 @@ impl<B: Bus> Worker<B> {
         Ok(turn)
     }
 
-    /// Works through the batch tile by tile.
-    fn send(&mut self, served: &Served, turn: &mut Turn) -> Result<(), Fatal> {
+    /// Works through the batch tile by tile. Says why it did not get to the end, if the breaker stopped it: what was sent
+    /// by then has to be taken back.
+    fn send(&mut self, served: &Served, turn: &mut Turn) -> Result<Option<Held>, Fatal> {
         if served.shadow.is_some() {
             self.beside.begin();
         }
+        self.breaker.begin();
         for start in (0..self.batch.len()).step_by(self.tile_rows) {
-            let end = self.batch.len().min(start + self.tile_rows);
-            self.rows.clear();
-            self.rows.extend((start..end).filter(|&row| self.batch.record(row).value.is_some()));
-            turn.tombstones += (end - start - self.rows.len()) as u64;
-            self.tile(served, turn)?;
+            let tile = self.score(served, start, turn);
+            if let Some(window) = self.breaker.judge(&tile.verdicts) {
+                return Ok(Some(self.describe(served, window)));
+            }
+            self.bus.send(&self.batch, &self.outbox)?;
+            self.score_beside(served, &tile)?;
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Scores and sends one tile; a shadow's turn is after that, so that no prediction waits for it.
-    fn tile(&mut self, served: &Served, turn: &mut Turn) -> Result<(), Fatal> {
+    /// Scores the tile from row `start` on, and puts its letters into the outbox.
+    fn score(&mut self, served: &Served, start: usize, turn: &mut Turn) -> Tile {
         let letter_bytes_max = self.bus.letter_bytes_max();
-        let Self { bus, encoder, scorer, beside, batch, outbox, rows, .. } = self;
-        let events = || rows.iter().map(|&row| batch.record(row).value.unwrap_or_default());
+        let Self { encoder, scorer, batch, outbox, rows, tile_rows, .. } = self;
+        let end = batch.len().min(start + *tile_rows);
+        rows.clear();
+        rows.extend((start..end).filter(|&row| batch.record(row).value.is_some()));
+        turn.tombstones += (end - start - rows.len()) as u64;
         let version = &*served.version;
         let began = Instant::now();
-        scorer.decode(version, events());
+        scorer.decode(version, rows.iter().map(|&row| batch.record(row).value.unwrap_or_default()));
         let decoding = began.elapsed();
         let scores = &scorer.predict(version);
         let predicting = began.elapsed() - decoding;
@@ -171,11 +214,21 @@ impl<B: Bus> Worker<B> {
         let control_offset = served.control_offset;
         let scored = Scored { scores, version, control_offset, is_shadow: false };
         encoder.encode(batch, rows, scored, letter_bytes_max, outbox);
-        bus.send(batch, outbox)?;
-        count(outbox, turn);
+        let verdicts = verdicts(outbox);
+        turn.add(&verdicts);
+        Tile { verdicts, decoding, predicting }
+    }
+
+    /// A shadow's turn is after the tile was sent, so that no prediction waits for it.
+    fn score_beside(&mut self, served: &Served, tile: &Tile) -> Result<(), Fatal> {
         let Some(shadow) = &served.shadow else { return Ok(()) };
-        let first = First { version, scores, decoding, predicting };
-        let scores = &beside.score(shadow, first, events());
+        let letter_bytes_max = self.bus.letter_bytes_max();
+        let Self { bus, encoder, scorer, beside, batch, outbox, rows, .. } = self;
+        let Tile { decoding, predicting, .. } = *tile;
+        let version = &*served.version;
+        let first = First { version, scores: &scorer.scores(version), decoding, predicting };
+        let events = rows.iter().map(|&row| batch.record(row).value.unwrap_or_default());
+        let scores = &beside.score(shadow, first, events);
         if bus.wants_shadow() {
             outbox.clear();
             let control_offset = Some(shadow.control_offset);
@@ -190,6 +243,7 @@ impl<B: Bus> Worker<B> {
     /// A batch is settled: what it showed of the versions counts, and some of it is kept.
     fn tell(&mut self, served: &Served, turn: &Turn) {
         served.did(turn.conduct());
+        self.breaker.settle();
         if let Some(shadow) = &served.shadow {
             self.beside.settled(shadow);
         }
@@ -198,9 +252,9 @@ impl<B: Bus> Worker<B> {
         self.recent.keep(values);
     }
 
-    /// How far behind each partition is that this worker has.
-    pub fn lag(&mut self) -> Vec<Lag> {
-        self.bus.lag()
+    /// Where the partitions stand that this worker has.
+    pub fn stand(&mut self) -> Stand {
+        self.bus.stand()
     }
 
     /// Rebalances that this worker has taken part in.
@@ -214,12 +268,21 @@ impl<B: Bus> Worker<B> {
     }
 }
 
-fn count(outbox: &Outbox, turn: &mut Turn) {
+/// What a tile came to that stands in the outbox.
+struct Tile {
+    verdicts: Verdicts,
+    decoding: Duration,
+    predicting: Duration,
+}
+
+fn verdicts(outbox: &Outbox) -> Verdicts {
+    let mut verdicts = Verdicts::default();
     for letter in outbox.letters() {
         match letter.to {
-            Destination::Predictions => turn.predictions += 1,
-            Destination::DeadLetters(reason) => *turn.dead_letters.entry(reason).or_default() += 1,
+            Destination::Predictions => verdicts.answer(),
+            Destination::DeadLetters(reason) => verdicts.reject(reason),
             Destination::Shadow => {}
         }
     }
+    verdicts
 }

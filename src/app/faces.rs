@@ -10,7 +10,11 @@ use tokio::time::{Instant, sleep};
 use crate::bus::publish::Publisher;
 use crate::config::Config;
 use crate::observe::http;
+use crate::observe::retrain::Desk;
 use crate::observe::status::Status;
+
+/// How often it is said that reports do not arrive.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 
 /// HTTP and reports, until everything is drained: probes hear that an instance is draining, and
 /// the last report says where it stood.
@@ -26,8 +30,9 @@ pub async fn show(
     };
     match listener {
         Some(listener) => {
+            let router = http::router(status.clone(), Desk::new(&config));
             tokio::select! {
-                () = http::serve(listener, status.clone(), over) => {}
+                () = http::serve(listener, router, http::Bounds::default(), over) => {}
                 () = report(&status, &publisher, &config) => {}
             }
         }
@@ -44,12 +49,14 @@ pub async fn show(
     }
 }
 
-/// Publishes a report at every change, and every `reports.interval_ms`. Never ends.
+/// Publishes a report at every change, and every `reports.interval_ms`. Never ends: reports that do
+/// not arrive, for want of a right too, are no reason to stop predicting. It is said, and said again.
 async fn report(status: &Status, publisher: &Publisher, config: &Config) {
     let interval = Duration::from_millis(config.reports.interval_ms);
     let glance = Duration::from_millis(250).min(interval);
     let mut reported = None;
     let mut last = Instant::now();
+    let mut said: Option<Instant> = None;
     loop {
         let revision = status.revision();
         if reported != Some(revision) || last.elapsed() >= interval {
@@ -57,7 +64,12 @@ async fn report(status: &Status, publisher: &Publisher, config: &Config) {
             reported = Some(revision);
             last = Instant::now();
         }
-        publisher.poll();
+        if let Some(error) = publisher.given_up()
+            && said.is_none_or(|said| said.elapsed() >= SAY_AGAIN)
+        {
+            tracing::warn!("reports do not arrive: {error}");
+            said = Some(Instant::now());
+        }
         sleep(glance).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Looks at the topics before anything is joined, and creates them for `foretell init`.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext};
@@ -11,12 +11,13 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::Fatal;
 use super::context::Context;
+use super::look::{Look, Topic};
 use super::options::{self, Options};
-use super::producer::is_authorization;
+use super::refusal::{Operation, Resource, is_authorization};
 use crate::config::{Kafka, Topics};
 
-/// How long one question waits before the brokers are asked again.
-const STEP: Duration = Duration::from_millis(500);
+/// How long to wait before a topic is looked for again.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Sees that the brokers answer and that every topic is there, and fills into `options` what the
 /// topics say.
@@ -27,19 +28,19 @@ const STEP: Duration = Duration::from_millis(500);
 pub fn preflight(options: &mut Options) -> Result<(), Fatal> {
     let Topics { events, predictions, dead_letters, shadow, control, reports } =
         options.topics.clone();
-    let look = Look::new(&options.kafka)?;
-    let partitions = look.partitions(&events)?;
-    options.keep_partition = look.partitions(&predictions)? == partitions;
-    options.keep_dead_partition = look.partitions(&dead_letters)? == partitions;
+    let look = Asker::new(&options.kafka)?;
+    let partitions = look.partitions(&events, Operation::Read)?;
+    options.keep_partition = look.partitions(&predictions, Operation::Write)? == partitions;
+    options.keep_dead_partition = look.partitions(&dead_letters, Operation::Write)? == partitions;
     if let Some(shadow) = &shadow {
-        options.keep_shadow_partition = look.partitions(shadow)? == partitions;
+        options.keep_shadow_partition = look.partitions(shadow, Operation::Write)? == partitions;
     }
-    if look.partitions(&control)? != 1 {
+    if look.partitions(&control, Operation::Read)? != 1 {
         return Err(Fatal::Configuration(format!(
             "the control topic `{control}` must have one partition, since the order of its messages counts\n\nhint: create it with `foretell init`"
         )));
     }
-    look.partitions(&reports)?;
+    look.partitions(&reports, Operation::Write)?;
     if let Some(bytes) = message_bytes_max(&options.kafka, &options.written()) {
         options.message_bytes_max = bytes;
     }
@@ -54,6 +55,7 @@ pub fn preflight(options: &mut Options) -> Result<(), Fatal> {
 pub fn see_topics<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
+    wanted: Operation,
     patience: Duration,
 ) -> Result<(), Fatal> {
     for topic in topics {
@@ -65,7 +67,10 @@ pub fn see_topics<C: ClientContext>(
                     "topic `{topic}` does not exist any more: it was deleted while this instance ran\n\nhint: `foretell init` makes it again, empty; what was on it is gone"
                 )));
             }
-            Some(code) if is_authorization(code) => return Err(not_permitted(topic, code)),
+            Some(code) if is_authorization(code) => {
+                let right = wanted.on(Resource::Topic(topic));
+                return Err(right.is_lacking(&format!("looking at topic `{topic}`"), code));
+            }
             _ => {}
         }
     }
@@ -76,8 +81,13 @@ pub fn see_topics<C: ClientContext>(
 ///
 /// # Errors
 /// As [`preflight`].
-pub fn partitions(kafka: &Kafka, topic: &str, hint: &str) -> Result<usize, Fatal> {
-    Look::new(kafka)?.partitions(topic).map_err(|error| match error {
+pub fn partitions(
+    kafka: &Kafka,
+    topic: &str,
+    wanted: Operation,
+    hint: &str,
+) -> Result<usize, Fatal> {
+    Asker::new(kafka)?.partitions(topic, wanted).map_err(|error| match error {
         Fatal::Configuration(_) => {
             Fatal::Configuration(format!("topic `{topic}` does not exist\n\nhint: {hint}"))
         }
@@ -85,53 +95,31 @@ pub fn partitions(kafka: &Kafka, topic: &str, hint: &str) -> Result<usize, Fatal
     })
 }
 
-/// Asks for metadata. A producer, because only its errors come with librdkafka's reason.
-struct Look<'a> {
-    kafka: &'a Kafka,
+/// Asks what there is.
+struct Asker<'a> {
+    look: Look<'a>,
     client: BaseProducer<Context>,
-    context: Context,
-    until: Instant,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Asker<'a> {
     fn new(kafka: &'a Kafka) -> Result<Self, Fatal> {
         let context = Context::default();
-        let client =
-            options::client(kafka).create_with_context(context.clone()).map_err(|error| {
-                Fatal::Configuration(format!("librdkafka refuses a property: {error}"))
-            })?;
-        let until = Instant::now() + Duration::from_millis(kafka.connect_timeout_ms);
-        Ok(Self { kafka, client, context, until })
+        let client = options::client(kafka).create_with_context(context.clone());
+        let client = client.map_err(|error| options::refused(&error))?;
+        Ok(Self { look: Look::new(kafka, &context), client })
     }
 
     /// How many partitions a topic has.
-    fn partitions(&self, topic: &str) -> Result<usize, Fatal> {
+    fn partitions(&self, topic: &str, wanted: Operation) -> Result<usize, Fatal> {
+        let serve = || self.client.poll(Duration::ZERO);
         loop {
-            let left = self.until.saturating_duration_since(Instant::now());
-            let wait = left.clamp(Duration::from_millis(10), STEP);
-            let answer = client(&self.client).fetch_metadata(Some(topic), wait);
-            self.client.poll(Duration::ZERO);
-            self.refused()?;
-            let Ok(metadata) = answer else {
-                if left.is_zero() {
-                    return Err(self.unavailable());
-                }
-                continue;
-            };
-            let Some(found) = metadata.topics().first() else { return Err(missing(topic)) };
-            match found.error().map(RDKafkaErrorCode::from) {
-                None if !found.partitions().is_empty() => return Ok(found.partitions().len()),
-                None | Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                    return Err(missing(topic));
-                }
-                Some(code) if is_authorization(code) => {
-                    return Err(not_permitted(topic, code));
-                }
-                // A leader is being elected, perhaps.
-                Some(code) if left.is_zero() => {
+            match self.look.topic(self.client.client(), serve, topic, wanted)? {
+                Topic::Partitions(numbers) => return Ok(numbers.len()),
+                Topic::Missing => return Err(missing(topic)),
+                Topic::NotYet(code) if self.look.is_over() => {
                     return Err(Fatal::Unavailable(format!("topic `{topic}`: {code}")));
                 }
-                Some(_) => {}
+                Topic::NotYet(_) => thread::sleep(AGAIN),
             }
         }
     }
@@ -139,65 +127,28 @@ impl<'a> Look<'a> {
     /// Waits until a topic that was just made is known to the brokers that clients ask, so that a
     /// program started next does not miss it.
     fn until_it_is_there(&self, topic: &str) -> Result<(), Fatal> {
-        while let Err(error) = self.partitions(topic) {
-            if Instant::now() >= self.until {
+        while let Err(error) = self.partitions(topic, Operation::Read) {
+            // Who may make a topic need not be allowed to see it.
+            if matches!(error, Fatal::NotPermitted(_)) {
+                return Ok(());
+            }
+            if self.look.is_over() {
                 return Err(error);
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(AGAIN);
         }
         Ok(())
     }
 
     /// Waits until a broker answers.
     fn reachable(&self) -> Result<(), Fatal> {
-        loop {
-            let left = self.until.saturating_duration_since(Instant::now());
-            let wait = left.clamp(Duration::from_millis(10), STEP);
-            let answer = client(&self.client).fetch_metadata(None, wait);
-            self.client.poll(Duration::ZERO);
-            self.refused()?;
-            match answer {
-                Ok(_) => return Ok(()),
-                Err(_) if left.is_zero() => return Err(self.unavailable()),
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// Wrong credentials and certificates are retried by librdkafka for ever, and never right.
-    fn refused(&self) -> Result<(), Fatal> {
-        use RDKafkaErrorCode::{Authentication, SSL};
-        match self.context.facts.last_code() {
-            Some(Authentication | SSL) => Err(Fatal::NotPermitted(format!(
-                "the brokers at `{}` refuse this client: {}",
-                self.kafka.bootstrap_servers,
-                self.context.facts.last_reason().unwrap_or_default()
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    fn unavailable(&self) -> Fatal {
-        let Kafka { bootstrap_servers, connect_timeout_ms, .. } = self.kafka;
-        let reason = self.context.facts.last_reason();
-        Fatal::Unavailable(format!(
-            "no broker of `{bootstrap_servers}` answered within {connect_timeout_ms} ms: {}\n\nhint: check `kafka.bootstrap_servers` and that the brokers advertise an address this machine can reach",
-            reason.as_deref().unwrap_or("no connection was refused or made")
-        ))
+        let serve = || self.client.poll(Duration::ZERO);
+        self.look.ask(self.client.client(), serve, None).map(|_| ())
     }
 }
 
-fn client(producer: &BaseProducer<Context>) -> &Client<Context> {
-    producer.client()
-}
-
-fn not_permitted(topic: &str, code: RDKafkaErrorCode) -> Fatal {
-    Fatal::NotPermitted(format!(
-        "topic `{topic}`: {code}\n\nhint: it may also not exist; without rights Kafka does not tell"
-    ))
-}
-
-fn missing(topic: &str) -> Fatal {
+/// Ends a process that needs this topic.
+pub fn missing(topic: &str) -> Fatal {
     Fatal::Configuration(format!(
         "topic `{topic}` does not exist\n\nhint: `foretell init` creates the topics with the settings they need"
     ))
@@ -221,7 +172,7 @@ pub fn message_bytes_max(kafka: &Kafka, topics: &[&str]) -> Option<usize> {
 
 fn admin(kafka: &Kafka) -> Result<AdminClient<Context>, Fatal> {
     AdminClient::from_config_and_context(&options::client(kafka), Context::default())
-        .map_err(|error| Fatal::Configuration(error.to_string()))
+        .map_err(|error| options::refused(&error))
 }
 
 /// What `init` found or made.
@@ -241,7 +192,7 @@ pub fn create_topics(
     replication: i32,
 ) -> Result<Vec<(String, Created)>, Fatal> {
     // Asks first: an admin request to nobody only times out, without a word why.
-    let look = Look::new(kafka)?;
+    let look = Asker::new(kafka)?;
     look.reachable()?;
     let replicas = if replication < 1 { -1 } else { replication };
     let topic =
@@ -266,10 +217,13 @@ pub fn create_topics(
                 Ok((name, Created::New))
             }
             Err((name, RDKafkaErrorCode::TopicAlreadyExists)) => Ok((name, Created::WasThere)),
-            Err((name, code)) if is_authorization(code) => Err(Fatal::NotPermitted(format!(
-                "creating topic `{name}`: {code}\n\nhint: the user needs Create on the cluster or the topic"
-            ))),
-            Err((name, code)) => Err(Fatal::Unavailable(format!("creating topic `{name}`: {code}"))),
+            Err((name, code)) if is_authorization(code) => {
+                let right = Operation::Create.on(Resource::Topic(&name));
+                Err(right.is_lacking(&format!("creating topic `{name}`"), code))
+            }
+            Err((name, code)) => {
+                Err(Fatal::Unavailable(format!("creating topic `{name}`: {code}")))
+            }
         })
         .collect()
 }

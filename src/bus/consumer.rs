@@ -12,29 +12,38 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::context::{Context, Rebalanced};
 use super::options::{self, Options};
-use super::producer::{c_name, is_authorization};
+use super::producer::c_name;
+use super::refusal::{Operation, Resource, is_authorization};
 use super::reset::Reset;
-use super::{Fatal, Lag, admin, native};
+use super::{Fatal, Lag, Stand, admin, native};
 use crate::batch::Batch;
 use crate::record::{NextOffset, Record};
 use crate::stop::Stop;
 
 /// How long an answer about offsets may keep the loop from its other partitions.
 const GLANCE: Duration = Duration::from_millis(200);
+/// librdkafka repeats that it cannot connect every 30 s.
+const CUT_OFF: Duration = Duration::from_secs(35);
 
 pub struct Consumer {
     client: BaseConsumer<Context>,
     context: Context,
     topic: String,
+    group: String,
     c_topic: CString,
     /// Where each assigned partition stands that has delivered something. A record below is
     /// dropped: after a resume, librdkafka can deliver one twice (kafka-facts.md §0.4).
     positions: HashMap<i32, NextOffset>,
+    /// Where each partition stood, and where it ended, when the client said that it is read to its end.
+    /// Between the two are markers of transactions, and what was aborted.
+    read_to_end: HashMap<i32, (Option<NextOffset>, i64)>,
     assigned: Vec<i32>,
     paused: bool,
     reset: Reset,
     /// librdkafka repeats itself during an outage; we say each thing once in five seconds.
     said: Option<(RDKafkaErrorCode, Instant)>,
+    /// The last sign that no broker can be reached, if none came since that one can.
+    cut_off: Option<Instant>,
     rebalances: u64,
 }
 
@@ -42,21 +51,24 @@ impl Consumer {
     /// Joins the group. What comes of it is seen by polling.
     pub fn join(options: &Options) -> Result<Self, Fatal> {
         let context = Context::default();
-        let configuration = |error: KafkaError| Fatal::Configuration(error.to_string());
         let client: BaseConsumer<Context> = options::consumer(options)
             .create_with_context(context.clone())
-            .map_err(configuration)?;
-        client.subscribe(&[&options.topics.events]).map_err(configuration)?;
+            .map_err(|error| options::refused(&error))?;
+        let subscribed = client.subscribe(&[&options.topics.events]);
+        subscribed.map_err(|error| Fatal::Configuration(error.to_string()))?;
         Ok(Self {
             client,
             context,
             topic: options.topics.events.clone(),
+            group: options.consumer.group_id.clone(),
             c_topic: c_name(&options.topics.events),
             positions: HashMap::new(),
+            read_to_end: HashMap::new(),
             assigned: Vec::new(),
             paused: false,
             reset: Reset::new(options),
             said: None,
+            cut_off: None,
             rebalances: 0,
         })
     }
@@ -67,6 +79,7 @@ impl Consumer {
         match self.client.poll(timeout) {
             None => Ok(false),
             Some(Ok(message)) => {
+                self.cut_off = None;
                 let partition = message.partition();
                 let offset = message.offset();
                 let known = self.positions.get(&partition);
@@ -78,33 +91,59 @@ impl Consumer {
                 self.positions.insert(partition, NextOffset::after(offset));
                 Ok(true)
             }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                if let Some(end) = native::known_end(&self.client, &self.c_topic, partition) {
+                    let next = self.positions.get(&partition).copied();
+                    self.read_to_end.insert(partition, (next, end));
+                }
+                // It says nothing of the other partitions.
+                self.poll(Duration::ZERO, batch)
+            }
             Some(Err(error)) => self.error(&error).map(|()| false),
         }
     }
 
     fn error(&mut self, error: &KafkaError) -> Result<(), Fatal> {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        let mut code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        if let (RDKafkaErrorCode::Fatal, Some((cause, _))) =
+            (code, self.client.client().fatal_error())
+        {
+            code = cause;
+        }
         match (error, code) {
             (_, RDKafkaErrorCode::AutoOffsetReset) => self.reset.ask(),
             (_, code) if is_authorization(code) => {
-                return Err(Fatal::NotPermitted(format!(
-                    "reading `{}` as group member: {code}\n\nhint: the user needs Read on the topic and on the group",
-                    self.topic
-                )));
+                return Err(self.not_permitted(code));
             }
-            (KafkaError::MessageConsumptionFatal(code), _) => {
+            (KafkaError::MessageConsumptionFatal(_), code) => {
                 return Err(Fatal::Unavailable(format!(
                     "the consumer of `{}` cannot go on: {code}\n\nhint: another process may use the same member name",
                     self.topic
                 )));
             }
             (_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                admin::see_topics(self.client.client(), &[&self.topic], GLANCE)?;
+                admin::see_topics(self.client.client(), &[&self.topic], Operation::Read, GLANCE)?;
                 self.say(code);
             }
-            _ => self.say(code),
+            _ => {
+                let is_connection = code == RDKafkaErrorCode::BrokerTransportFailure;
+                let is_worse = is_connection && self.cut_off.is_some();
+                if code == RDKafkaErrorCode::AllBrokersDown || is_worse {
+                    self.cut_off = Some(Instant::now());
+                }
+                self.say(code);
+            }
         }
         Ok(())
+    }
+
+    fn not_permitted(&self, code: RDKafkaErrorCode) -> Fatal {
+        let resource = match code {
+            RDKafkaErrorCode::GroupAuthorizationFailed => Resource::Group(&self.group),
+            _ => Resource::Topic(&self.topic),
+        };
+        let doing = format!("reading `{}` as a member of group `{}`", self.topic, self.group);
+        Operation::Read.on(resource).is_lacking(&doing, code)
     }
 
     fn say(&mut self, code: RDKafkaErrorCode) {
@@ -125,6 +164,7 @@ impl Consumer {
         self.rebalances += 1;
         for partition in &change.revoked {
             self.positions.remove(partition);
+            self.read_to_end.remove(partition);
         }
         self.assigned.retain(|partition| !change.revoked.contains(partition));
         self.assigned.extend(&change.assigned);
@@ -244,14 +284,25 @@ impl Consumer {
     }
 
     /// How far each assigned partition is behind its end, where both are known: a partition that
-    /// waits for its place must not look as if nothing waited in it.
-    pub fn lag(&self) -> Vec<Lag> {
-        let known = |&partition: &i32| {
-            let end = native::known_end(&self.client, &self.c_topic, partition)?;
-            let next = self.positions.get(&partition).copied()?;
-            Some(Lag { partition, next, events: u64::try_from(end - next.get()).unwrap_or(0) })
-        };
-        self.assigned.iter().filter_map(known).collect()
+    /// waits for its place must not look as if nothing waited in it. One of which neither is known
+    /// has not been fetched from: it has no place yet.
+    pub fn stand(&self) -> Stand {
+        let is_cut_off = self.cut_off.is_some_and(|when| when.elapsed() < CUT_OFF);
+        let mut stand = Stand { is_cut_off, ..Stand::default() };
+        for &partition in &self.assigned {
+            let end = native::known_end(&self.client, &self.c_topic, partition);
+            match (end, self.positions.get(&partition).copied()) {
+                (Some(end), Some(next)) => {
+                    let is_read = self.read_to_end.get(&partition) == Some(&(Some(next), end));
+                    let left = if is_read { 0 } else { end - next.get() };
+                    let events = u64::try_from(left).unwrap_or(0);
+                    stand.lags.push(Lag { partition, next, events });
+                }
+                (None, None) => stand.placeless.push(partition),
+                _ => {}
+            }
+        }
+        stand
     }
 
     /// Leaves the group, within the time that `stop` leaves. A client that does not let go by then
@@ -270,7 +321,8 @@ impl Consumer {
     }
 }
 
-fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
+/// A message as batches take it.
+pub fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
     Record {
         partition: message.partition(),
         offset: message.offset(),

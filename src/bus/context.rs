@@ -14,6 +14,8 @@ use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::refusal::{Refused, is_authorization};
+
 /// Facts from the callbacks of one worker's consumer and producer.
 #[derive(Debug, Clone, Default)]
 pub struct Facts(Arc<Shared>);
@@ -29,10 +31,33 @@ struct Shared {
 struct Notes {
     revoked: Vec<i32>,
     assigned: Vec<i32>,
-    undelivered: Option<RDKafkaErrorCode>,
+    undelivered: Option<Undelivered>,
     delivered_at: Option<i64>,
-    last_code: Option<RDKafkaErrorCode>,
+    refused: Option<Refused>,
     last_reason: Option<String>,
+}
+
+/// Why a record could not be delivered, and to which topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undelivered {
+    pub code: RDKafkaErrorCode,
+    pub topic: String,
+}
+
+impl Notes {
+    fn went_wrong(&mut self, code: Option<RDKafkaErrorCode>, reason: &str) {
+        if let Some(refused) = Refused::of(code, reason) {
+            self.refused = Some(refused);
+        }
+        self.last_reason = Some(reason.to_owned());
+    }
+
+    fn undelivered(&mut self, code: RDKafkaErrorCode, topic: &str) {
+        // A purge follows from another failure: that one is worth more.
+        if self.undelivered.as_ref().is_none_or(|known| is_purge(known.code)) {
+            self.undelivered = Some(Undelivered { code, topic: topic.to_owned() });
+        }
+    }
 }
 
 /// What a rebalance did since it was last asked for.
@@ -56,8 +81,13 @@ impl Facts {
     }
 
     /// Why a record could not be delivered, since the last call.
-    pub fn take_undelivered(&self) -> Option<RDKafkaErrorCode> {
+    pub fn take_undelivered(&self) -> Option<Undelivered> {
         self.notes().undelivered.take()
+    }
+
+    /// Is anything undelivered that never will be delivered, for want of a right?
+    pub fn is_not_permitted(&self) -> bool {
+        self.notes().undelivered.as_ref().is_some_and(|known| is_authorization(known.code))
     }
 
     /// The offset of the last record that was delivered, where the client reports successes.
@@ -65,12 +95,13 @@ impl Facts {
         self.notes().delivered_at
     }
 
-    /// The code of the last thing that went wrong between this client and the brokers.
-    pub fn last_code(&self) -> Option<RDKafkaErrorCode> {
-        self.notes().last_code
+    /// Why this client and the brokers refuse each other, if they ever did.
+    pub fn refused(&self) -> Option<Refused> {
+        self.notes().refused.clone()
     }
 
-    /// The same in librdkafka's words, which say more than any code.
+    /// The last thing that went wrong between this client and the brokers, in librdkafka's words,
+    /// which say more than any code.
     pub fn last_reason(&self) -> Option<String> {
         self.notes().last_reason.clone()
     }
@@ -97,10 +128,18 @@ impl ClientContext for Context {
             }
             _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
         }
-        if facility == "FAIL" {
-            // Without the name of librdkafka's thread.
-            let message = message.split_once("]: ").map_or(message, |(_, message)| message);
-            self.facts.notes().last_reason = Some(message.to_owned());
+        // Without the name of librdkafka's thread.
+        let message = message.split_once("]: ").map_or(message, |(_, message)| message);
+        match facility {
+            "FAIL" => self.facts.notes().went_wrong(None, message),
+            // The one way in which it tells which topic a transaction may not write to; the records
+            // wait in its queue meanwhile.
+            "ADDPARTS" if message.contains("Topic authorization failed") => {
+                let topic = message.split('"').nth(1).unwrap_or_default();
+                let code = RDKafkaErrorCode::TopicAuthorizationFailed;
+                self.facts.notes().undelivered(code, topic);
+            }
+            _ => {}
         }
     }
 
@@ -110,9 +149,7 @@ impl ClientContext for Context {
         if let Some(code) = error.rdkafka_error_code()
             && code != RDKafkaErrorCode::AllBrokersDown
         {
-            let mut notes = self.facts.notes();
-            notes.last_code = Some(code);
-            notes.last_reason = Some(reason.to_owned());
+            self.facts.notes().went_wrong(Some(code), reason);
         }
     }
 }
@@ -145,13 +182,9 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         match result {
             Ok(message) => self.facts.notes().delivered_at = Some(message.offset()),
-            Err((error, _)) => {
+            Err((error, message)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                let undelivered = &mut self.facts.notes().undelivered;
-                // A purge follows from another failure: that one is worth more.
-                if undelivered.is_none_or(is_purge) {
-                    *undelivered = Some(code);
-                }
+                self.facts.notes().undelivered(code, message.topic());
             }
         }
     }

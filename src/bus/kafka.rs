@@ -11,8 +11,9 @@ use super::consumer::Consumer;
 use super::native::Outgoing;
 use super::options::Options;
 use super::producer::{Producer, Trouble, c_name};
-use super::{Bus, Fatal, Lag, Settled, admin};
+use super::{Bus, Fatal, Settled, Stand, admin, newest};
 use crate::batch::Batch;
+use crate::heart::Heart;
 use crate::outbox::{Destination, Letter, Outbox};
 use crate::stop::Stop;
 
@@ -22,6 +23,8 @@ const IDLE: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(1);
 /// One look at the consumer while a batch is in hand.
 const ASIDE: Duration = Duration::from_millis(10);
+/// A batch is held for so long at a time.
+const HOLD: Duration = Duration::from_millis(100);
 /// First wait after an abort; doubled each time in a row.
 const BACK_OFF: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
@@ -45,9 +48,13 @@ pub struct KafkaBus {
     /// What went wrong while sending; `settle` deals with it.
     trouble: Option<Trouble>,
     failures_in_a_row: u32,
+    /// When the first record was sent of what is not settled.
+    began: Option<Instant>,
     /// When the last batch was settled.
     settled: Instant,
     fenced: Vec<Instant>,
+    /// Beats before each step of the client that has a bound.
+    heart: Heart,
     stop: Stop,
 }
 
@@ -57,6 +64,7 @@ impl KafkaBus {
     pub fn join(
         options: Options,
         transactional_id: Option<String>,
+        heart: Heart,
         stop: Stop,
     ) -> Result<Self, Fatal> {
         let predictions = c_name(&options.topics.predictions);
@@ -72,8 +80,10 @@ impl KafkaBus {
             spare: Batch::default(),
             trouble: None,
             failures_in_a_row: 0,
+            began: None,
             settled: Instant::now(),
             fenced: Vec::new(),
+            heart,
             stop,
             options,
         };
@@ -93,6 +103,7 @@ impl KafkaBus {
 
     /// Polls once into `batch` and forgets there, and among the spare records, what was revoked.
     fn poll(&mut self, timeout: Duration, batch: &mut Batch) -> Result<bool, Fatal> {
+        self.heart.beat();
         let consumer = self.consumer()?;
         let came = consumer.poll(timeout, batch)?;
         if let Some(change) = consumer.take_rebalanced() {
@@ -138,6 +149,7 @@ impl KafkaBus {
             return Err(Trouble::Unknown("there is no producer".into()));
         };
         producer.flush()?;
+        self.heart.beat();
         let offsets = consumer.offsets(batch).map_err(Trouble::Fatal)?;
         if self.transactional_id.is_some() {
             return producer.commit(&offsets, consumer.client());
@@ -153,6 +165,8 @@ impl KafkaBus {
     /// After a batch that was not committed: leaves no transaction open, and in `batch` what is
     /// ours and not settled.
     fn recover(&mut self, trouble: Trouble, batch: &mut Batch) -> Result<(), Fatal> {
+        self.heart.beat();
+        let is_overdue = self.is_overdue();
         let trouble = match trouble {
             Trouble::Abort(why) => {
                 tracing::warn!(%why, rows = batch.len(), "aborting the transaction");
@@ -173,6 +187,10 @@ impl KafkaBus {
         }
         self.failures_in_a_row += 1;
         self.see_topics()?;
+        if is_overdue {
+            self.lighten(batch);
+        }
+        self.began = None;
         self.consumer()?.resume();
         Ok(())
     }
@@ -206,6 +224,27 @@ impl KafkaBus {
         Ok(())
     }
 
+    /// Has the transaction been open for longer than the brokers allow?
+    fn is_overdue(&self) -> bool {
+        let timeout = Duration::from_millis(self.options.delivery.transaction_timeout_ms);
+        self.transactional_id.is_some()
+            && self.began.is_some_and(|began| began.elapsed() >= timeout)
+    }
+
+    /// A batch that takes longer than its transaction may be open would be sent again for ever: half of
+    /// it goes back, to be collected next.
+    fn lighten(&mut self, batch: &mut Batch) {
+        let rows = batch.len();
+        batch.halve(&mut self.spare);
+        if batch.len() < rows {
+            tracing::warn!(
+                rows,
+                "a transaction was open for longer than delivery.transaction_timeout_ms; half of its rows \
+                 are tried next. If no broker was away, lower batch.rows_max or raise the time-out"
+            );
+        }
+    }
+
     /// Why a new producer is needed, unless the trouble is one that no new producer ends.
     fn uncertain(&mut self, trouble: Trouble) -> Result<String, Fatal> {
         match trouble {
@@ -214,7 +253,10 @@ impl KafkaBus {
             Trouble::TooLong(why) => self.shorten(&why).map(|()| why),
             Trouble::Fenced(why) => {
                 self.fenced.retain(|when| when.elapsed() < FENCED_WINDOW);
-                self.fenced.push(Instant::now());
+                // An old transaction was given up by the brokers; nobody took the id.
+                if !self.is_overdue() {
+                    self.fenced.push(Instant::now());
+                }
                 match &self.options.delivery.instance_id {
                     Some(id) if self.fenced.len() >= FENCED_MAX => {
                         Err(Fatal::Unavailable(format!(
@@ -243,6 +285,7 @@ impl KafkaBus {
     /// Polls with a batch in hand: what arrives is kept aside, and when that is full, delivery is
     /// paused.
     fn poll_aside(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        self.heart.beat();
         let mut spare = std::mem::take(&mut self.spare);
         if spare.is_full(&self.options.bounds) {
             self.consumer()?.pause();
@@ -263,6 +306,7 @@ impl KafkaBus {
     fn renew_producer(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
         self.producer = None;
         loop {
+            self.heart.beat();
             let id = self.transactional_id.as_deref();
             match Producer::connect(&self.options, id, &self.stop) {
                 Ok(producer) => {
@@ -290,6 +334,7 @@ impl KafkaBus {
             if partitions.is_empty() || self.transactional_id.is_none() {
                 return Ok(());
             }
+            self.heart.beat();
             match self.consumer()?.committed(&partitions) {
                 Ok(settled) => {
                     for (partition, next) in settled {
@@ -323,6 +368,8 @@ impl Bus for KafkaBus {
     fn collect(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
         batch.clear();
         std::mem::swap(batch, &mut self.spare);
+        // What was held may have filled the store behind it.
+        self.consumer()?.resume();
         let opened = Instant::now();
         let due = self.settled + self.options.bounds.age_max / 2;
         let mut timeout = IDLE;
@@ -353,6 +400,8 @@ impl Bus for KafkaBus {
     }
 
     fn send(&mut self, batch: &Batch, outbox: &Outbox) -> Result<(), Fatal> {
+        self.heart.beat();
+        self.began.get_or_insert_with(Instant::now);
         for letter in outbox.letters() {
             if self.trouble.is_some() {
                 break;
@@ -371,9 +420,10 @@ impl Bus for KafkaBus {
         if batch.is_empty() {
             return Ok(Settled::Done);
         }
+        self.heart.beat();
         match self.commit(batch) {
             Ok(()) => {
-                self.failures_in_a_row = 0;
+                (self.failures_in_a_row, self.began) = (0, None);
                 self.settled = Instant::now();
                 Ok(Settled::Done)
             }
@@ -386,8 +436,31 @@ impl Bus for KafkaBus {
         }
     }
 
-    fn lag(&mut self) -> Vec<Lag> {
-        self.consumer.as_ref().map(Consumer::lag).unwrap_or_default()
+    fn hold(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        let is_open = self.producer.as_ref().is_some_and(Producer::is_open);
+        let aborts = is_open.then(|| Trouble::Abort("its batch is held".into()));
+        if let Some(trouble) = self.trouble.take().or(aborts) {
+            let why = format!("{trouble:?}");
+            self.recover(trouble, batch)?;
+            return self.give_up_if_overdue(&why);
+        }
+        let until = Instant::now() + HOLD;
+        while Instant::now() < until && !batch.is_empty() && !self.stop.is_requested() {
+            self.poll_aside(batch)?;
+        }
+        Ok(())
+    }
+
+    fn newest(&mut self, batch: &Batch, rows: usize, newest: &mut Batch) -> Result<(), Fatal> {
+        let partitions: Vec<i32> = batch.next_offsets().iter().map(|(p, _)| *p).collect();
+        if let Err(error) = newest::read(&self.options, &partitions, rows, newest) {
+            tracing::debug!(%error, "the newest events are not known");
+        }
+        Ok(())
+    }
+
+    fn stand(&mut self) -> Stand {
+        self.consumer.as_ref().map(Consumer::stand).unwrap_or_default()
     }
 
     fn rebalances(&self) -> u64 {

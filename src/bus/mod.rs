@@ -18,10 +18,14 @@
 //! **Contract.** Between the first `send` and the end of `settle` the consumer is not polled, so
 //! a rebalance can only meet records that have not been sent: `collect` forgets them, and handing
 //! a partition over needs no further work. `settle` leaves nothing open: it returns `Done` only
-//! when the transaction is known to be committed, and otherwise leaves in the batch exactly the
-//! records that this worker still owns and that the broker does not have as settled. A bus whose
+//! when the transaction is known to be committed, and otherwise leaves in the batch the records that
+//! this worker still owns and that the broker does not have as settled. Where these took longer than a
+//! transaction may, it leaves the first half of them, and the next `collect` begins with the rest. A bus whose
 //! worker dies at any moment loses nothing: what was not settled is delivered again to the next
 //! owner.
+//!
+//! A worker that will not settle a batch, because it would be a flood of dead letters, calls `hold`
+//! again and again instead: nothing of the batch becomes visible, and the worker stays in the group.
 //!
 //! Two implementations: [`kafka::KafkaBus`] and [`memory::MemoryBus`], which plays every fault
 //! from a seed.
@@ -32,14 +36,19 @@ pub mod context;
 pub mod embedded;
 pub mod group;
 pub mod kafka;
+mod look;
 pub mod memory;
 mod native;
+mod newest;
 pub mod options;
 pub mod producer;
 pub mod publish;
 pub mod range;
+pub mod refusal;
 mod reset;
+pub mod stable;
 pub mod tail;
+pub mod writer;
 
 use crate::batch::Batch;
 use crate::outbox::Outbox;
@@ -57,8 +66,17 @@ pub trait Bus {
     /// Commits what was sent and the offsets of `batch`, or forgets what was sent.
     fn settle(&mut self, batch: &mut Batch) -> Result<Settled, Fatal>;
 
-    /// How far behind each assigned partition is.
-    fn lag(&mut self) -> Vec<Lag>;
+    /// Keeps `batch` unsettled for a short while: forgets what was sent of it, which without a transaction
+    /// cannot be taken back, and polls, so that the group does not lose sight of us. What is
+    /// revoked meanwhile is forgotten.
+    fn hold(&mut self, batch: &mut Batch) -> Result<(), Fatal>;
+
+    /// Fills the empty `newest` with about `rows` of the last records on the partitions of `batch`; with fewer,
+    /// or none, where the brokers do not give them soon.
+    fn newest(&mut self, batch: &Batch, rows: usize, newest: &mut Batch) -> Result<(), Fatal>;
+
+    /// Where the assigned partitions stand.
+    fn stand(&mut self) -> Stand;
 
     /// Rebalances that this member has taken part in.
     fn rebalances(&self) -> u64;
@@ -78,8 +96,19 @@ pub trait Bus {
 pub enum Settled {
     /// Committed: outputs and offsets are visible.
     Done,
-    /// Not committed. The batch now holds what is still to be scored and sent, perhaps nothing.
+    /// Not committed. The batch now holds what is still to be scored and sent first, perhaps nothing.
     Again,
+}
+
+/// Where the partitions of a worker stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stand {
+    /// Those of which it is known.
+    pub lags: Vec<Lag>,
+    /// Those that wait for a place to read from.
+    pub placeless: Vec<i32>,
+    /// No broker can be reached: nothing will move.
+    pub is_cut_off: bool,
 }
 
 /// Where an assigned partition stands.

@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
 
+use super::Fatal;
 use crate::batch::Bounds;
 use crate::config::{Compression, Config, Consumer, Delivery, Guarantee, Kafka, Protocol, Topics};
+
+/// `transaction.abort.timed.out.transaction.cleanup.interval.ms` of the brokers.
+const SCAN: Duration = Duration::from_secs(10);
 
 /// What a worker's end of the bus is built from.
 #[derive(Debug, Clone)]
@@ -46,6 +51,13 @@ impl Options {
         }
     }
 
+    /// How long a partition may stand still while a dead member's transaction is open over its offsets: the broker
+    /// ends that its time-out after the last sign of life, and looks for such every ten seconds.
+    /// What has not moved after both and as long again will not by itself.
+    pub fn patience(&self) -> Duration {
+        2 * (Duration::from_millis(self.delivery.transaction_timeout_ms) + SCAN)
+    }
+
     /// The topics that a worker writes to.
     pub fn written(&self) -> Vec<&str> {
         let Topics { predictions, dead_letters, shadow, .. } = &self.topics;
@@ -55,6 +67,18 @@ impl Options {
     pub fn is_exactly_once(&self) -> bool {
         self.delivery.guarantee == Guarantee::ExactlyOnce
     }
+}
+
+/// Why no client can be made of a configuration. Values are not told: a misspelt property may hold a
+/// secret.
+pub fn refused(error: &KafkaError) -> Fatal {
+    let KafkaError::ClientConfig(_, why, key, value) = error else {
+        return Fatal::Configuration(format!("no client of Kafka can be made: {error}"));
+    };
+    let why = if value.is_empty() { why.clone() } else { why.replace(value.as_str(), "***") };
+    Fatal::Configuration(format!(
+        "librdkafka refuses the property `{key}`: {why}\n\nhint: it stands in `[kafka.properties]`, or in FORETELL_KAFKA_PROPERTIES_…"
+    ))
 }
 
 /// A producer outside any transaction: control messages, reports, the tour's flights. Who waits for
@@ -94,10 +118,11 @@ fn tuned(kafka: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
     config
 }
 
-/// Who sets `debug` wants to see what it says; it comes at level debug of `librdkafka`.
+/// Who sets `debug` wants to see what it says; it comes at level debug of `librdkafka`. That a
+/// connection was closed is information, and at a start perhaps the only hint at what is wrong.
 fn log_level(kafka: &Kafka) -> RDKafkaLogLevel {
     let is_asked = kafka.properties.iter().any(|(key, _)| key == "debug");
-    if is_asked { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Warning }
+    if is_asked { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info }
 }
 
 /// A consumer outside any group: the control log, reports, the tour's independent reader.
@@ -109,6 +134,13 @@ pub fn reader(kafka: &Kafka) -> ClientConfig {
 pub fn bulk_reader(kafka: &Kafka) -> ClientConfig {
     let mut config = alone(tuned(kafka, PREFETCH));
     config.set("fetch.wait.max.ms", "100").set("fetch.queue.backoff.ms", "2");
+    config
+}
+
+/// Asks where topics end, be it committed or not.
+pub fn uncommitted_reader(kafka: &Kafka) -> ClientConfig {
+    let mut config = reader(kafka);
+    config.set("isolation.level", "read_uncommitted");
     config
 }
 
@@ -149,6 +181,8 @@ pub fn consumer(options: &Options) -> ClientConfig {
         // Offsets belong to the transaction.
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
+        // Markers of transactions take offsets: that nothing waits behind the last event, only this tells.
+        .set("enable.partition.eof", "true")
         // librdkafka forgets committed offsets while a dead member's transaction is open, and
         // would start over or skip: the reset is ours (kafka-facts.md §0.1).
         .set("auto.offset.reset", "error")
@@ -197,5 +231,21 @@ fn compression(compression: Compression) -> &'static str {
         Compression::Snappy => "snappy",
         Compression::Lz4 => "lz4",
         Compression::Zstd => "zstd",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::producer::BaseProducer;
+
+    use super::*;
+
+    #[test]
+    fn a_misspelt_secret_is_not_told() {
+        for (key, value) in [("sasl.pasword", "S3cret"), ("security.protocol", "S3cret")] {
+            let made = ClientConfig::new().set(key, value).create::<BaseProducer>();
+            let told = made.map(|_| ()).map_err(|error| refused(&error).to_string()).unwrap_err();
+            assert!(told.contains(&format!("`{key}`")) && !told.contains("S3cret"), "{told}");
+        }
     }
 }

@@ -13,9 +13,10 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::context::{Context, is_purge};
+use super::context::{Context, Undelivered, is_purge};
 use super::native::{self, Outgoing};
 use super::options::{self, Options};
+use super::refusal::{Operation, Resource, is_authorization};
 use super::{Fatal, admin};
 use crate::record::Header;
 use crate::stop::Stop;
@@ -47,6 +48,10 @@ pub struct Producer {
     client: BaseProducer<Context>,
     context: Context,
     transactional_id: Option<String>,
+    /// What is read in the transaction: for who has to be told which right is lacking.
+    events: String,
+    group: String,
+    predictions: String,
     open: bool,
 }
 
@@ -57,8 +62,16 @@ impl Producer {
         let context = Context::default();
         let client: BaseProducer<Context> = options::producer(options, id)
             .create_with_context(context.clone())
-            .map_err(|error| Trouble::Fatal(Fatal::Configuration(error.to_string())))?;
-        let producer = Self { client, context, transactional_id: id.map(Into::into), open: false };
+            .map_err(|error| Trouble::Fatal(options::refused(&error)))?;
+        let producer = Self {
+            client,
+            context,
+            transactional_id: id.map(Into::into),
+            events: options.topics.events.clone(),
+            group: options.consumer.group_id.clone(),
+            predictions: options.topics.predictions.clone(),
+            open: false,
+        };
         if producer.transactional_id.is_some() {
             producer.init_transactions(stop)?;
         }
@@ -67,7 +80,7 @@ impl Producer {
 
     /// Sees that none of the topics it writes to was deleted.
     pub fn see_topics(&self, topics: &[&str]) -> Result<(), Fatal> {
-        admin::see_topics(self.client.client(), topics, LOOK)
+        admin::see_topics(self.client.client(), topics, Operation::Write, LOOK)
     }
 
     fn init_transactions(&self, stop: &Stop) -> Result<(), Trouble> {
@@ -92,7 +105,9 @@ impl Producer {
                     record.partition = None;
                 }
                 Err(RDKafkaErrorCode::QueueFull) => self.client.poll(Duration::from_millis(1)),
-                Err(code) => return Err(trouble(code, format!("a record was not taken: {code}"))),
+                Err(code) => {
+                    return Err(self.trouble(code, format!("a record was not taken: {code}")));
+                }
             }
         }
     }
@@ -103,6 +118,11 @@ impl Producer {
             self.open = true;
         }
         Ok(())
+    }
+
+    /// Has something been sent within a transaction that has not ended?
+    pub fn is_open(&self) -> bool {
+        self.open
     }
 
     /// Serves one report that has come back, if any, without waiting.
@@ -121,6 +141,10 @@ impl Producer {
         while !native::flush(&self.client, FLUSH_STEP) {
             // What could not be delivered counts as in flight until its report is served.
             self.poll_all();
+            // What may not be written waits in the queue, for nothing.
+            if self.context.facts.is_not_permitted() {
+                break;
+            }
             if Instant::now() >= until {
                 let why = self.with_reason("the brokers do not take what was sent");
                 return Err(Trouble::Unknown(why));
@@ -129,8 +153,8 @@ impl Producer {
         match self.context.facts.take_undelivered() {
             // What an abort threw away is told late, when the next transaction is open already; after
             // a fatal error the commit fails as well.
-            Some(code) if is_purge(code) && self.transactional_id.is_some() => Ok(()),
-            Some(code) => Err(trouble(code, self.with_reason(&format!("not delivered: {code}")))),
+            Some(lost) if is_purge(lost.code) && self.transactional_id.is_some() => Ok(()),
+            Some(lost) => Err(self.undelivered(&lost)),
             None => Ok(()),
         }
     }
@@ -147,6 +171,19 @@ impl Producer {
         self.insist(until, |timeout| {
             self.client.send_offsets_to_transaction(offsets, &member, timeout)
         })?;
+        self.commit_transaction(until)
+    }
+
+    /// Commits what was sent and flushed since the transaction began, if anything was, and no offsets:
+    /// for a producer that goes with no member of a group.
+    pub fn commit_alone(&mut self) -> Result<(), Trouble> {
+        if !self.open {
+            return Ok(());
+        }
+        self.commit_transaction(Instant::now() + PATIENCE)
+    }
+
+    fn commit_transaction(&mut self, until: Instant) -> Result<(), Trouble> {
         self.insist(until, |timeout| self.client.commit_transaction(timeout))?;
         self.open = false;
         Ok(())
@@ -165,8 +202,9 @@ impl Producer {
             match aborted {
                 Ok(()) => {
                     self.open = false;
-                    self.context.facts.take_undelivered();
-                    return Ok(());
+                    let lost = self.context.facts.take_undelivered();
+                    let forbidden = lost.filter(|lost| is_authorization(lost.code));
+                    return forbidden.map_or(Ok(()), |lost| Err(self.undelivered(&lost)));
                 }
                 Err(error) if is_retriable(&error) && Instant::now() < until => {}
                 Err(error) => return Err(Trouble::Unknown(self.with_reason(&error.to_string()))),
@@ -193,14 +231,61 @@ impl Producer {
 
     fn classify(&self, error: &KafkaError) -> Trouble {
         let text = self.with_reason(&error.to_string());
-        let code = error.rdkafka_error_code();
-        match (error, code) {
-            (_, Some(code)) if is_authorization(code) || is_fencing(code) => trouble(code, text),
+        match (error, error.rdkafka_error_code()) {
+            (_, Some(code)) if is_authorization(code) || is_fencing(code) => {
+                self.trouble(code, text)
+            }
             (KafkaError::Transaction(error), _) if error.txn_requires_abort() => {
                 Trouble::Abort(text)
             }
             _ => Trouble::Unknown(text),
         }
+    }
+
+    fn undelivered(&self, Undelivered { code, topic }: &Undelivered) -> Trouble {
+        if *code == RDKafkaErrorCode::TopicAuthorizationFailed {
+            let right = Operation::Write.on(Resource::Topic(topic));
+            return Trouble::Fatal(right.is_lacking(&format!("writing to `{topic}`"), *code));
+        }
+        self.trouble(*code, self.with_reason(&format!("not delivered to `{topic}`: {code}")))
+    }
+
+    fn trouble(&self, code: RDKafkaErrorCode, text: String) -> Trouble {
+        match code {
+            code if is_authorization(code) => Trouble::Fatal(self.not_permitted(code)),
+            // This producer takes nothing any more.
+            RDKafkaErrorCode::Fatal => match self.client.client().fatal_error() {
+                Some((code, _)) if is_authorization(code) => {
+                    Trouble::Fatal(self.not_permitted(code))
+                }
+                _ => Trouble::Unknown(text),
+            },
+            // Of a batch of records, not of a single one: the client refuses that itself. The producer's
+            // next transaction would fail for a sequence number that the brokers have not seen.
+            RDKafkaErrorCode::MessageSizeTooLarge => Trouble::TooLong(text),
+            code if is_fencing(code) => Trouble::Fenced(text),
+            _ => Trouble::Abort(text),
+        }
+    }
+
+    /// For want of which right a step fails. What a transaction may not write to is told by its records.
+    fn not_permitted(&self, code: RDKafkaErrorCode) -> Fatal {
+        let Self { events, group, predictions, transactional_id, .. } = self;
+        let id = transactional_id.as_deref().unwrap_or_default();
+        let (right, doing) = match code {
+            RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
+                (Operation::Write.on(Resource::TransactionalId(id)), "producing in a transaction")
+            }
+            RDKafkaErrorCode::GroupAuthorizationFailed => {
+                (Operation::Read.on(Resource::Group(group)), "settling events for the group")
+            }
+            RDKafkaErrorCode::TopicAuthorizationFailed => {
+                (Operation::Read.on(Resource::Topic(events)), "settling events")
+            }
+            // Kafka lets those write exactly once who may write to any topic at all.
+            _ => (Operation::Write.on(Resource::Topic(predictions)), "producing"),
+        };
+        right.is_lacking(doing, code)
     }
 
     /// librdkafka's codes rarely say what is wrong; its last error event does.
@@ -209,22 +294,6 @@ impl Producer {
             Some(reason) => format!("{message} ({reason})"),
             None => message.to_owned(),
         }
-    }
-}
-
-fn trouble(code: RDKafkaErrorCode, text: String) -> Trouble {
-    if is_authorization(code) {
-        let hint = "hint: see docs of the ACLs this program needs in README.md";
-        return Trouble::Fatal(Fatal::NotPermitted(format!("{text}\n\n{hint}")));
-    }
-    match code {
-        // This producer takes nothing any more.
-        RDKafkaErrorCode::Fatal => Trouble::Unknown(text),
-        // Of a batch of records, not of a single one: the client refuses that itself. The producer's
-        // next transaction would fail for a sequence number that the brokers have not seen.
-        RDKafkaErrorCode::MessageSizeTooLarge => Trouble::TooLong(text),
-        code if is_fencing(code) => Trouble::Fenced(text),
-        _ => Trouble::Abort(text),
     }
 }
 
@@ -252,17 +321,6 @@ fn is_retriable(error: &KafkaError) -> bool {
         KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
         _ => false,
     }
-}
-
-/// Errors that no retry ends, and that librdkafka retries for ever.
-pub fn is_authorization(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed
-            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-    )
 }
 
 /// A topic's name as librdkafka takes it.

@@ -5,16 +5,21 @@ use std::time::{Duration, Instant};
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::context::Context;
+use super::context::{Context, Undelivered};
 use super::native::{self, Outgoing};
-use super::producer::{c_name, is_authorization};
+use super::producer::c_name;
+use super::refusal::{Operation, Resource, is_authorization};
 use super::{Fatal, options};
 use crate::config::Kafka;
 use crate::record::Header;
 
+/// So long another broker may still take what one of them refuses.
+const OTHERS: Duration = Duration::from_secs(1);
+
 pub struct Publisher {
     client: BaseProducer<Context>,
     context: Context,
+    bootstrap_servers: String,
 }
 
 impl Publisher {
@@ -23,8 +28,9 @@ impl Publisher {
         let context = Context::default();
         let client = options::publisher(kafka)
             .create_with_context(context.clone())
-            .map_err(|error| Fatal::Configuration(error.to_string()))?;
-        Ok(Self { client, context })
+            .map_err(|error| options::refused(&error))?;
+        let bootstrap_servers = kafka.bootstrap_servers.clone();
+        Ok(Self { client, context, bootstrap_servers })
     }
 
     /// Queues a record; delivery is in the background, and asked for by `flush`.
@@ -62,10 +68,11 @@ impl Publisher {
         self.client.poll(Duration::ZERO);
     }
 
-    /// Why something that was sent to `topic` was given up, if that was told since the last question.
-    pub fn given_up(&self, topic: &str) -> Option<Fatal> {
+    /// Why something was given up, if that was told since the last question.
+    pub fn given_up(&self) -> Option<Fatal> {
         self.poll();
-        self.context.facts.take_undelivered().map(|code| self.failure(topic, code))
+        let lost = self.context.facts.take_undelivered();
+        lost.map(|Undelivered { code, topic }| self.failure(&topic, code))
     }
 
     /// Waits until everything is delivered; says at which offset the last record stands.
@@ -73,29 +80,38 @@ impl Publisher {
     /// # Errors
     /// Something was not delivered, or not within `timeout`.
     pub fn flush(&self, timeout: Duration) -> Result<Option<i64>, Fatal> {
-        let until = Instant::now() + timeout;
+        let began = Instant::now();
+        let until = began + timeout;
         while self.client.in_flight_count() > 0 {
             // A record counts until its report is served, so neither of the two waits for long.
             native::flush(&self.client, Duration::from_millis(5));
             self.client.poll(Duration::from_millis(1));
+            let facts = &self.context.facts;
+            if began.elapsed() >= OTHERS
+                && let (None, Some(refused)) = (facts.delivered_at(), facts.refused())
+            {
+                return Err(refused.by(&self.bootstrap_servers));
+            }
             if Instant::now() >= until {
-                return Err(self.failure("the topic", RDKafkaErrorCode::MessageTimedOut));
+                return Err(self.unavailable("publishing", RDKafkaErrorCode::MessageTimedOut));
             }
         }
-        match self.context.facts.take_undelivered() {
-            Some(code) => Err(self.failure("the topic", code)),
-            None => Ok(self.context.facts.delivered_at()),
-        }
+        self.given_up().map_or_else(|| Ok(self.context.facts.delivered_at()), Err)
     }
 
     fn failure(&self, topic: &str, code: RDKafkaErrorCode) -> Fatal {
-        let reason = self.context.facts.last_reason().map(|reason| format!(" ({reason})"));
-        let text = format!("publishing to `{topic}`: {code}{}", reason.unwrap_or_default());
-        if is_authorization(code) {
-            return Fatal::NotPermitted(format!(
-                "{text}\n\nhint: the user needs Write on this topic"
-            ));
+        let fatal = self.client.client().fatal_error().map(|(fatal, _)| fatal);
+        let doing = format!("publishing to `{topic}`");
+        match fatal.filter(|_| code == RDKafkaErrorCode::Fatal).unwrap_or(code) {
+            code if is_authorization(code) => {
+                Operation::Write.on(Resource::Topic(topic)).is_lacking(&doing, code)
+            }
+            code => self.unavailable(&doing, code),
         }
-        Fatal::Unavailable(text)
+    }
+
+    fn unavailable(&self, doing: &str, code: RDKafkaErrorCode) -> Fatal {
+        let reason = self.context.facts.last_reason().map(|reason| format!(" ({reason})"));
+        Fatal::Unavailable(format!("{doing}: {code}{}", reason.unwrap_or_default()))
     }
 }

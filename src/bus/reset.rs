@@ -31,10 +31,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// librdkafka tells of each partition by itself; they are looked at together.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// The broker ends a dead member's transaction its time-out after the last sign of life, and looks
-/// for such every ten seconds. What is not stable after both and as long again never will be.
-const SCAN: Duration = Duration::from_secs(10);
-
 /// How often it is said that a partition stands still.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 
@@ -56,7 +52,6 @@ pub struct Reset {
 
 impl Reset {
     pub fn new(options: &Options) -> Self {
-        let timeout = Duration::from_millis(options.delivery.transaction_timeout_ms);
         Self {
             start_from: options.consumer.start_from,
             out_of_range: options.consumer.out_of_range,
@@ -64,7 +59,7 @@ impl Reset {
             is_told: false,
             bystander: options::bystander(options),
             asker: None,
-            patience: 2 * (timeout + SCAN),
+            patience: options.patience(),
             waits_since: None,
             said: None,
         }

@@ -13,8 +13,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::context::Context;
-use super::producer::is_authorization;
+use super::look::{self, Look};
 use super::range::{self, Edge, Span};
+use super::refusal::{Operation, Resource};
 use super::{Fatal, admin, native, options};
 use crate::config::Kafka;
 use crate::record::{self, Header, NextOffset};
@@ -225,15 +226,18 @@ impl Tail {
             Some(RDKafkaErrorCode::AutoOffsetReset) => Err(Fatal::Data(format!(
                 "`{topic}` no longer holds what was read of it; was it created anew?\n\nhint: start again to read it from its beginning"
             ))),
-            Some(code) if is_authorization(code) => Err(Fatal::NotPermitted(format!(
-                "reading `{topic}`: {code}\n\nhint: the user needs Read on this topic"
-            ))),
+            // Of the group that librdkafka wants a name for, nothing is ever asked: that it may not be
+            // used does no harm.
+            Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                let right = Operation::Read.on(Resource::Topic(topic));
+                Err(right.is_lacking(&format!("reading `{topic}`"), code))
+            }
             Some(
                 RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownPartition,
             ) => {
-                admin::see_topics(self.client.client(), &[topic], LOOK)?;
+                admin::see_topics(self.client.client(), &[topic], Operation::Read, LOOK)?;
                 Ok(Step::Nothing)
             }
             // An outage: the client reconnects by itself.
@@ -243,21 +247,19 @@ impl Tail {
 }
 
 /// A client, and the partitions of the topic that it shall read.
-fn connect(
+pub(super) fn connect(
     kafka: &Kafka,
     topic: &str,
     options: &ClientConfig,
 ) -> Result<(BaseConsumer<Context>, BTreeSet<i32>), Fatal> {
-    let client: BaseConsumer<Context> = options
-        .create_with_context(Context::default())
-        .map_err(|error| Fatal::Configuration(error.to_string()))?;
-    let patience = Duration::from_millis(kafka.connect_timeout_ms);
-    let partitions =
-        partitions(&client, topic, patience).map_err(|error| unavailable(topic, &error))?;
+    let context = Context::default();
+    let client: BaseConsumer<Context> =
+        options.create_with_context(context.clone()).map_err(|error| options::refused(&error))?;
+    let partitions = partitions(&client, &Look::new(kafka, &context), topic)?;
     Ok((client, partitions))
 }
 
-fn unavailable(topic: &str, error: &KafkaError) -> Fatal {
+pub(super) fn unavailable(topic: &str, error: &KafkaError) -> Fatal {
     Fatal::Unavailable(format!("reading `{topic}`: {error}"))
 }
 
@@ -276,21 +278,19 @@ fn pause(client: &BaseConsumer<Context>, topic: &str, partition: i32) {
 /// The partitions of a topic. One that was just made takes a moment until all brokers know of it.
 fn partitions(
     client: &BaseConsumer<Context>,
+    look: &Look<'_>,
     topic: &str,
-    patience: Duration,
-) -> Result<BTreeSet<i32>, KafkaError> {
-    let until = Instant::now() + patience;
+) -> Result<BTreeSet<i32>, Fatal> {
+    // Nothing is assigned yet: what a poll gives are errors, which the context has noted by then.
+    let serve = || drop(client.poll(Duration::ZERO));
     loop {
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
-        let metadata = client.fetch_metadata(Some(topic), left)?;
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        let found: BTreeSet<i32> = partitions.map(|partition| partition.id()).collect();
-        if !found.is_empty() {
-            return Ok(found);
+        match look.topic(client.client(), serve, topic, Operation::Read)? {
+            look::Topic::Partitions(numbers) => return Ok(numbers.into_iter().collect()),
+            look::Topic::Missing if look.is_over() => return Err(admin::missing(topic)),
+            look::Topic::NotYet(code) if look.is_over() => {
+                return Err(Fatal::Unavailable(format!("reading `{topic}`: {code}")));
+            }
+            look::Topic::Missing | look::Topic::NotYet(_) => thread::sleep(AGAIN),
         }
-        if Instant::now() >= until {
-            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
-        }
-        thread::sleep(AGAIN);
     }
 }

@@ -13,6 +13,7 @@ use crate::bus::publish::Publisher;
 use crate::config::Config;
 use crate::control;
 use crate::control::message::{Criteria, Message, Rollout};
+use crate::model::bundle::BundleError;
 use crate::model::gate::{self, Expected, Settings, Times};
 use crate::stop::Stop;
 
@@ -171,9 +172,14 @@ pub(super) fn complete(
     )?;
     let here = bundle.canonicalize()?;
     let uri = uri.unwrap_or_else(|| here.display().to_string());
-    // Only a word: the instances' own configuration may allow more.
-    if let Err(error) = app::bundle_store(config, Stop::default())?.permit(&uri) {
-        eprintln!("warning: instances with this configuration will refuse it: {error}");
+    match app::bundle_store(config, Stop::default())?.permit(&uri) {
+        Ok(()) => {}
+        // No instance can read it, and with a secret in it nobody should.
+        Err(error @ BundleError::Uri { .. }) => return Err(Failure::usage(error.to_string())),
+        // Only a word: the instances' own configuration may allow more.
+        Err(error) => {
+            eprintln!("warning: instances with this configuration will refuse it: {error}");
+        }
     }
     Ok(Message::RetrainComplete {
         model: admitted.version.model,

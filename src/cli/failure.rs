@@ -8,7 +8,7 @@
 //! | 69 | the brokers cannot be reached |
 //! | 70 | a bug, ours or the client library's |
 //! | 74 | reading or writing a file or a pipe failed |
-//! | 75 | what was waited for did not happen in time; it still may |
+//! | 75 | what was waited for did not happen in time; it still may; or a redrive was stopped before its end |
 //! | 77 | credentials or rights are refused |
 //! | 78 | the configuration is wrong |
 

@@ -120,10 +120,7 @@ fn passed_over(unread: &Unread) -> Entry {
     Entry {
         offset: 0,
         at: None,
-        what: match unread {
-            Unread::UnknownType(_) => "unknown",
-            Unread::Malformed(_) => "malformed",
-        },
+        what: unread.kind(),
         version: None,
         from: None,
         rollout: None,
@@ -138,6 +135,7 @@ fn what(message: &Message) -> &'static str {
         Message::RetrainComplete { .. } => "announced",
         Message::Promote { .. } => "promoted",
         Message::Rollback { .. } => "rolled back",
+        Message::Resume { .. } => "resumed",
         Message::RetrainRequest { .. } => "retrain requested",
     }
 }

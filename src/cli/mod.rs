@@ -15,7 +15,10 @@ mod list;
 mod logging;
 mod lookout;
 mod pack;
+mod reading;
+mod redrive;
 mod replay;
+mod resume;
 mod run;
 mod score;
 mod sign;
@@ -50,10 +53,14 @@ enum Verb {
     Init(init::Init),
     /// Show every instance, and whether all serve what they shall; exits with 1 if not
     Status(status::Status),
+    /// Let workers that hold events back write them to the dead letters, and go on
+    Resume(resume::Resume),
     /// Score JSON lines from stdin with a bundle, without Kafka
     Score(score::Score),
     /// Score past events with any version, and see how it differs from what was predicted then
     Replay(Box<replay::Replay>),
+    /// Put dead letters back on the events topic, each once, to be scored again
+    Redrive(Box<redrive::Redrive>),
     /// Pack, inspect, sign and announce models, and list what was said about them
     #[command(subcommand)]
     Model(Model),
@@ -144,8 +151,10 @@ impl Verb {
             Self::Check(configured) => check::run(&configured),
             Self::Init(init) => init.run(),
             Self::Status(status) => status.run(),
+            Self::Resume(resume) => resume.run(),
             Self::Score(score) => score.run(),
             Self::Replay(replay) => replay.run(),
+            Self::Redrive(redrive) => redrive.run(),
             Self::Model(Model::Pack(pack)) => pack.run(),
             Self::Model(Model::Inspect(inspect)) => inspect.run(),
             Self::Model(Model::Sign(sign)) => sign.run(),

@@ -77,7 +77,7 @@ impl fmt::Display for Scalar {
 /// Must the value of this property never be printed?
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["password", "passphrase", "secret", "token", "jaas", "key.pem"]
+    ["password", "passphrase", "secret", "token", "jaas", "key.pem", "oauthbearer.config"]
         .iter()
         .any(|part| key.contains(part))
 }
@@ -144,7 +144,7 @@ const OWNED: &[Owned] = &[
          reset is ours",
     ),
     fixed("isolation.level", "events of aborted transactions are no events"),
-    fixed("enable.partition.eof", "it is set where a topic is read to its end, and nowhere else"),
+    fixed("enable.partition.eof", "it tells where a topic ends"),
     fixed(
         "fetch.queue.backoff.ms",
         "the time a batch may wait depends on it: at librdkafka's 1000 a fetch pauses for a second",

@@ -16,6 +16,7 @@ pub(super) fn check(config: &Config, layers: &mut Layers) {
     rules.topics(&config.topics);
     rules.protocol(&config.consumer);
     rules.properties(&config.kafka);
+    rules.http(&config.http);
     rules.log(&config.log);
 }
 
@@ -135,6 +136,14 @@ impl Rules<'_> {
             };
             let path = format!("kafka.properties.{}", owned.key);
             self.broken(&[&path], format!("foretell sets it itself: {}", owned.reason), hint);
+        }
+    }
+
+    fn http(&mut self, http: &sections::Http) {
+        if http.token.is_some() && http.allow_anonymous {
+            let message = "nobody needs it when `http.allow_anonymous` is true".into();
+            let keys = ["http.token", "http.allow_anonymous"];
+            self.broken(&keys, message, "remove one of the two".into());
         }
     }
 

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::properties::Properties;
-use super::values::{Listen, Pointer, TrustedKey};
+use super::values::{Listen, Pointer, RatioMax, Token, TrustedKey};
 
 /// How the brokers are reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -167,7 +167,7 @@ impl Default for Delivery {
         Self {
             guarantee: Guarantee::ExactlyOnce,
             instance_id: None,
-            transaction_timeout_ms: 10_000,
+            transaction_timeout_ms: 5_000,
             linger_ms: 5,
             compression: Compression::Lz4,
         }
@@ -317,7 +317,7 @@ pub struct Probation {
     /// How long a version is watched after it began to serve, in milliseconds. 0: not at all.
     #[schemars(range(min = 0, max = 86_400_000))]
     pub duration_ms: u64,
-    /// Nothing is decided on fewer events.
+    /// Nothing is decided on fewer events, but where a worker holds them back (`dead_letters`).
     #[schemars(range(min = 1))]
     pub rows_min: u64,
     /// At most this share of the events that the version before scores may be refused, 0 to 1.
@@ -340,6 +340,24 @@ impl Default for Probation {
             non_finite_max: 0.01,
             cost_ratio_max: 20.0,
         }
+    }
+}
+
+/// When a worker stops before it writes dead letters, because it is the stream or the version that is broken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DeadLetters {
+    /// A worker stops when more than this share of its last events would become dead letters, 0 to 1.
+    /// `off`: never.
+    pub ratio_max: RatioMax,
+    /// So many events are the last ones. Before a worker has seen as many it does not stop.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub window_rows: usize,
+}
+
+impl Default for DeadLetters {
+    fn default() -> Self {
+        Self { ratio_max: RatioMax::Share(0.5), window_rows: 1_000 }
     }
 }
 
@@ -389,6 +407,11 @@ impl Default for Run {
 pub struct Http {
     /// Address and port to listen on, or `off`.
     pub listen: Listen,
+    /// What a request that changes something has to bear, as `Authorization: Bearer …`; 16 visible
+    /// characters or more. By default there is none, and such requests are refused.
+    pub token: Option<Token>,
+    /// Requests that change something need no token.
+    pub allow_anonymous: bool,
 }
 
 /// The instance's reports.

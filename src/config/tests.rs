@@ -108,6 +108,26 @@ fn a_share_may_be_written_as_an_integer_and_has_bounds() {
 }
 
 #[test]
+fn the_bound_of_dead_letters_is_a_share_or_off() {
+    let ratio_max =
+        |value: &str| load(REQUIRED, &[], &[&format!("dead_letters.ratio_max={value}")]);
+    for (value, share) in
+        [("0.25", Some(0.25)), ("1", Some(1.0)), ("0", Some(0.0)), ("off", None), ("'off'", None)]
+    {
+        assert_eq!(ratio_max(value).unwrap().dead_letters.ratio_max.share(), share, "{value}");
+    }
+    for wrong in ["1.5", "-1", "nan", "none", "true"] {
+        assert!(ratio_max(wrong).is_err(), "{wrong}");
+    }
+    let file =
+        |value: &str| load(&format!("{REQUIRED}\n[dead_letters]\nratio_max = {value}"), &[], &[]);
+    assert_eq!(file("0.1").unwrap().dead_letters.ratio_max.share(), Some(0.1));
+    assert_eq!(file("'off'").unwrap().dead_letters.ratio_max.share(), None);
+    assert!(file("2").is_err());
+    assert_eq!(load(REQUIRED, &[], &[]).unwrap().dead_letters.ratio_max.share(), Some(0.5));
+}
+
+#[test]
 fn a_configuration_needs_no_file() {
     let environment = [
         ("FORETELL_KAFKA_BOOTSTRAP_SERVERS", "b:9092"),
@@ -249,7 +269,7 @@ fn keys_are_compared_with_each_other() {
     let faults = [
         "batch.rows_max = 1000",
         "batch.bytes_max = 2048",
-        "batch.age_max_ms = 1001",
+        "batch.age_max_ms = 501",
         "delivery.transaction_timeout_ms = 400000",
         "consumer.heartbeat_interval_ms = 3334",
         "consumer.session_timeout_ms = 300001",
@@ -266,7 +286,7 @@ fn keys_are_compared_with_each_other() {
         hint: lower `batch.tile_rows` or raise `batch.rows_max`
     `batch.event_bytes_max`: the default of 1048576 is more than `batch.bytes_max`, which is 2048: the longest event must fit into a batch
         hint: lower `batch.event_bytes_max` or raise `batch.bytes_max`
-    `batch.age_max_ms`: 1001 is more than 1/10 of `delivery.transaction_timeout_ms`, which is 10000: a batch must be collected, scored and sent long before its transaction times out
+    `batch.age_max_ms`: 501 is more than 1/10 of `delivery.transaction_timeout_ms`, which is 5000: a batch must be collected, scored and sent long before its transaction times out
         hint: lower `batch.age_max_ms` or raise `delivery.transaction_timeout_ms`
     `delivery.transaction_timeout_ms`: 400000 is more than `consumer.max_poll_interval_ms`, which is 300000: a worker asks for no events while its transaction is open
         hint: lower `delivery.transaction_timeout_ms` or raise `consumer.max_poll_interval_ms`

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::event::Event;
 use super::fetches::{Fetched, Fetches};
-use super::message::{Message, Unread};
+use super::message::Message;
 use super::refused::Refused;
 use super::registry::{Configured, Effect, Registry, Source};
 use super::target::{Role, Target};
@@ -187,10 +187,7 @@ where
         let message = match Message::parse(record.value.as_deref().unwrap_or_default()) {
             Ok(message) => message,
             Err(unread) => {
-                let kind = match unread {
-                    Unread::UnknownType(_) => "unknown",
-                    Unread::Malformed(_) => "malformed",
-                };
+                let kind = unread.kind();
                 (self.tell)(Event::Message { offset, kind });
                 (self.tell)(Event::Skipped { offset, why: unread.to_string() });
                 return;
@@ -199,6 +196,9 @@ where
         (self.tell)(Event::Message { offset, kind: message.kind() });
         if message.model() != self.setup.model {
             return;
+        }
+        if let Message::Resume { .. } = message {
+            self.serving.resume();
         }
         match self.registry.apply(offset, &message) {
             Ok(effect) => {

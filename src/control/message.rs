@@ -44,6 +44,13 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// Workers that hold events back, because too many of them would be dead letters, shall let them become
+    /// that. It means those that have stopped by the time they read it, and changes nothing that serves.
+    Resume {
+        model: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// For trainers; instances pass over it.
     RetrainRequest {
         model: String,
@@ -113,8 +120,19 @@ pub enum Unread {
     Malformed(String),
 }
 
+impl Unread {
+    /// What metrics count it as.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownType(_) => "unknown",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}
+
 impl Message {
-    const TYPES: [&'static str; 4] = ["retrain-complete", "promote", "rollback", "retrain-request"];
+    const TYPES: [&'static str; 5] =
+        ["retrain-complete", "promote", "rollback", "resume", "retrain-request"];
 
     /// Reads the value of a control record.
     pub fn parse(value: &[u8]) -> Result<Self, Unread> {
@@ -153,6 +171,7 @@ impl Message {
             Self::RetrainComplete { model, .. }
             | Self::Promote { model, .. }
             | Self::Rollback { model, .. }
+            | Self::Resume { model, .. }
             | Self::RetrainRequest { model, .. } => model,
         }
     }
@@ -162,7 +181,7 @@ impl Message {
         match self {
             Self::RetrainComplete { version, .. } | Self::Promote { version, .. } => Some(version),
             Self::Rollback { to, .. } => to.as_deref(),
-            Self::RetrainRequest { .. } => None,
+            Self::Resume { .. } | Self::RetrainRequest { .. } => None,
         }
     }
 
@@ -172,6 +191,7 @@ impl Message {
             Self::RetrainComplete { .. } => "retrain-complete",
             Self::Promote { .. } => "promote",
             Self::Rollback { .. } => "rollback",
+            Self::Resume { .. } => "resume",
             Self::RetrainRequest { .. } => "retrain-request",
         }
     }

@@ -107,7 +107,7 @@ pub enum Effect {
     Waits,
     /// A version that waited for `promote` does so no longer, and does not serve.
     Withdrawn,
-    /// Nothing: of another model, for trainers, or said before.
+    /// Nothing that serves: of another model, for workers or trainers, or said before.
     Nothing,
 }
 
@@ -165,7 +165,7 @@ impl Registry {
                 self.promote(offset, version, from.as_deref())
             }
             Message::Rollback { from, to, .. } => self.roll_back(offset, from, to.as_deref()),
-            Message::RetrainRequest { .. } => Ok(Effect::Nothing),
+            Message::Resume { .. } | Message::RetrainRequest { .. } => Ok(Effect::Nothing),
         }
     }
 

@@ -86,7 +86,8 @@ impl Trial {
             self.before = None;
         }
         let (before, then) = self.before.as_ref()?;
-        if conduct.events < probation.rows_min {
+        // What holds events back was decided on enough of them.
+        if conduct.events < probation.rows_min && conduct.held == 0 {
             return None;
         }
         let non_finite = share(conduct.non_finite, conduct.events);
@@ -94,7 +95,7 @@ impl Trial {
         {
             return Some(format!("{} of results are no numbers", percent(non_finite)));
         }
-        if !is_suspect(conduct, *then, probation)
+        if !(conduct.held > 0 || is_suspect(conduct, *then, probation))
             || self.replayed.is_some_and(|replayed| replayed.elapsed() < REPLAY_EVERY)
         {
             return None;
@@ -173,7 +174,8 @@ mod tests {
     }
 
     fn conduct(events: u64, rejects: u64, non_finite: u64, micros: u64) -> Conduct {
-        Conduct { events, rejects, non_finite, cost: Duration::from_micros(micros) }
+        let cost = Duration::from_micros(micros);
+        Conduct { events, rejects, non_finite, cost, ..Conduct::default() }
     }
 
     /// Events that have `x`, and `y` if asked for.
@@ -210,6 +212,18 @@ mod tests {
         // Too few events to tell, or too few rejects to mind.
         assert_eq!(verdict(before, conduct(99, 99, 0, 99), &recent(false)), None);
         assert_eq!(verdict(before, conduct(200, 5, 0, 200), &recent(false)), None);
+    }
+
+    /// Nothing that is held back is settled, and few events fill a small window.
+    #[test]
+    fn what_is_held_back_counts_however_few_events_it_is() {
+        let before = conduct(1000, 0, 0, 1000);
+        let held = Conduct { held: 50, ..conduct(99, 50, 0, 99) };
+        assert!(verdict(before, held, &recent(false)).is_some());
+        assert_eq!(verdict(before, held, &recent(true)), None, "the stream's own fault");
+        // Among many that were scored before, too.
+        let late = Conduct { held: 50, ..conduct(100_000, 50, 0, 100_000) };
+        assert!(verdict(before, late, &recent(false)).is_some());
     }
 
     #[test]

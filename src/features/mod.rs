@@ -4,7 +4,7 @@
 //! `path` makes one tree of all pointers, `scan` goes along it through an event that leaves no
 //! doubt, `walk` through any other while `serde_json` reads it, and both tell a `reading` what
 //! they meet. `value` turns what stands at a leaf into a number, and `words` finds keys and
-//! categories. `reference` is the same as a specification, for tests.
+//! categories. `reference` is the same as a specification, for tests and fuzzers.
 
 pub mod contract;
 pub mod decode;
@@ -18,6 +18,8 @@ mod words;
 pub use path::PointerFault;
 
 #[cfg(test)]
-mod reference;
+mod agreement;
+#[cfg(any(test, fuzzing))]
+pub mod reference;
 #[cfg(test)]
 mod tests;

@@ -6,26 +6,11 @@ use serde_json::json;
 use super::contract::{ContractError, Feature};
 use super::decode::{Decoder, Limits};
 use super::reading::Reading;
+use super::reference::run;
 use super::scan;
-use crate::reject::{Reason, Reject};
+use crate::reject::Reason;
 
 const LIMITS: Limits = Limits { event_bytes_max: 1 << 20, json_depth_max: 32 };
-
-/// The row and the captured texts.
-pub fn run(
-    contract: &[Feature],
-    captures: &[String],
-    limits: Limits,
-    event: &[u8],
-) -> Result<(Vec<f64>, Vec<Option<String>>), Reject> {
-    let decoder = Decoder::new(contract, captures, limits).unwrap();
-    // What the row and the spans held before has to be of no account.
-    let mut row = Array1::from_elem(contract.len(), 77.0);
-    let mut spans = vec![Some(super::decode::Span { start: 7, end: 77 }); captures.len()];
-    decoder.decode(event, row.view_mut(), &mut spans)?;
-    let text = |span: super::decode::Span| str::from_utf8(span.of(event)).unwrap().to_owned();
-    Ok((row.to_vec(), spans.into_iter().map(|span| span.map(text)).collect()))
-}
 
 fn features(contract: serde_json::Value) -> Vec<Feature> {
     serde_json::from_value(contract).unwrap()

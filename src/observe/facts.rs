@@ -2,24 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::health::{LOADER_STUCK_AFTER, Latch, Pulse, Readiness, WORKER_STUCK_AFTER};
+use super::health::{LOADER_STUCK_AFTER, Latch, Patience, Pulse, Readiness, Waiting, Watch};
 use super::rates::Meter;
 use super::reports::{
-    Agreement, LastGate, LastRefusal, LastSkipped, PartitionReport, Serves, ShadowReport, Totals,
-    WorkerReport,
+    Agreement, HeldReport, LastGate, LastRefusal, LastSkipped, PartitionReport, Serves,
+    ShadowReport, Totals, WorkerReport, rfc3339,
 };
-use crate::bus::Lag;
+use crate::bus::{Lag, Stand};
 use crate::shadow::Shadow;
-use crate::worker::Turn;
+use crate::worker::{Held, Turn};
 
 #[derive(Debug)]
 pub struct Facts {
     /// Counts the changes that are worth a report of their own.
     pub revision: u64,
     pub readiness: Readiness,
+    patience: Patience,
     pub loader: Pulse,
     pub workers: Vec<Worker>,
     pub served: Option<Serves>,
@@ -39,13 +41,16 @@ pub struct Worker {
     pub pulse: Pulse,
     pub joined: bool,
     pub lags: Vec<Lag>,
+    watch: Watch,
+    /// It holds a batch back: since when, as reports spell it, and why.
+    held: Option<(String, Arc<Held>)>,
     pub events: u64,
     pub rebalances: u64,
 }
 
 impl Facts {
     /// Of an instance of `model` that has done nothing yet.
-    pub fn new(model: &str, workers: usize, started: Timestamp) -> Self {
+    pub fn new(model: &str, workers: usize, patience: Patience, started: Timestamp) -> Self {
         let mut readiness = Readiness::default();
         readiness.hold(Latch::ControlLogRead, "nothing has been read yet");
         readiness.hold(
@@ -56,8 +61,9 @@ impl Facts {
         Self {
             revision: 0,
             readiness,
+            patience,
             loader: Pulse::new("the control loader", LOADER_STUCK_AFTER),
-            workers: (0..workers).map(Worker::new).collect(),
+            workers: (0..workers).map(|index| Worker::new(index, patience.worker)).collect(),
             served: None,
             candidates: Vec::new(),
             shadow: None,
@@ -87,6 +93,50 @@ impl Facts {
         self.changed();
     }
 
+    /// What holds the instance back at this moment, in the order of the latches.
+    pub fn waits_for(&self, now: Instant) -> Vec<Waiting> {
+        let mut waits_for = self.readiness.waits_for().to_vec();
+        let mut add = |latch, whys: Vec<String>| {
+            if !whys.is_empty() {
+                waits_for.push(Waiting { latch, why: whys.join("; ") });
+            }
+        };
+        let workers = || self.workers.iter().enumerate();
+        let held = workers().filter_map(|(index, worker)| {
+            let (_, held) = worker.held.as_ref()?;
+            Some(format!("worker {index} has stopped: {held}"))
+        });
+        add(Latch::NothingHeldBack, held.collect());
+        let stalled = workers().filter_map(|(index, worker)| {
+            let (partitions, stood) = worker.watch.stalled(self.patience.partition, now);
+            let names: Vec<_> = partitions.iter().map(i32::to_string).collect();
+            let what = match names.len() {
+                0 => return None,
+                1 => format!("partition {} stands", names[0]),
+                _ => format!("partitions {} stand", names.join(", ")),
+            };
+            let why = match worker.pulse.silence(now) {
+                Some(silent) if silent > self.patience.partition => {
+                    ": it does not come round; it is stuck, or the brokers do not let it settle its batch"
+                }
+                _ => ": \"A partition stands still\" in README.md says what to do",
+            };
+            Some(format!("{what} still at worker {index} for {} s{why}", stood.as_secs()))
+        });
+        add(Latch::PartitionsMove, stalled.collect());
+        waits_for
+    }
+
+    /// The partitions that stand still although events wait in them.
+    pub fn stalled(&self, now: Instant) -> Vec<i32> {
+        let patience = self.patience.partition;
+        let stalled = |worker: &Worker| worker.watch.stalled(patience, now).0;
+        let mut stalled: Vec<i32> = self.workers.iter().flat_map(stalled).collect();
+        stalled.sort_unstable();
+        stalled.dedup();
+        stalled
+    }
+
     pub fn add(&mut self, worker: usize, turn: &Turn) {
         self.workers[worker].events += turn.events();
         self.totals.events += turn.events();
@@ -112,6 +162,7 @@ impl Facts {
             partitions: worker.lags.len(),
             events: worker.events,
             rebalances: worker.rebalances,
+            held: worker.held.as_ref().map(|(since, held)| HeldReport::new(since, held)),
         };
         self.workers.iter().enumerate().map(report).collect()
     }
@@ -136,22 +187,40 @@ impl Facts {
 }
 
 impl Worker {
-    fn new(index: usize) -> Self {
+    fn new(index: usize, stuck_after: Duration) -> Self {
         Self {
-            pulse: Pulse::new(format!("worker {index}"), WORKER_STUCK_AFTER),
+            pulse: Pulse::new(format!("worker {index}"), stuck_after),
             joined: false,
             lags: Vec::new(),
+            watch: Watch::default(),
+            held: None,
             events: 0,
             rebalances: 0,
         }
     }
 
-    /// Where its partitions stand now; says whether they are others than before.
-    pub fn stands(&mut self, lags: Vec<Lag>) -> bool {
+    /// It has come round, holds a batch back or none, and its partitions stand like this; says whether it
+    /// holds or has others than before.
+    pub fn came_round(&mut self, held: Option<&Arc<Held>>, stand: Stand, now: Instant) -> bool {
+        self.pulse.beat(now);
+        self.watch.look(&stand, held.is_some(), now);
         let partitions = |lags: &[Lag]| lags.iter().map(|lag| lag.partition).collect::<Vec<_>>();
-        let moved = partitions(&self.lags) != partitions(&lags);
-        self.lags = lags;
-        moved
+        let moved = partitions(&self.lags) != partitions(&stand.lags);
+        self.lags = stand.lags;
+        let is_news = held != self.held.as_ref().map(|(_, held)| held);
+        if is_news {
+            self.held = held.map(|held| (rfc3339(Timestamp::now()), Arc::clone(held)));
+        }
+        moved || is_news
+    }
+
+    /// Its thread has ended: it has no partitions, and nothing in hand.
+    pub fn end(&mut self) {
+        self.pulse.end();
+        self.joined = false;
+        self.lags.clear();
+        self.watch = Watch::default();
+        self.held = None;
     }
 }
 

@@ -1,16 +1,29 @@
 //! Health: whether an instance may be given work (ready), and whether a restart would help (live).
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A worker that has not come round for so long is stuck. A turn takes milliseconds; while the
-/// brokers are away it lasts until they are back, and after so long the group has given the
-/// worker's partitions to others anyway (`consumer.max_poll_interval_ms`).
-pub const WORKER_STUCK_AFTER: Duration = Duration::from_secs(300);
-/// The same for the loader, which may be reading a large bundle over a slow network.
+use crate::bus::Stand;
+use crate::record::NextOffset;
+
+/// A loader that has not come round for so long is stuck: it may be reading a large bundle over a
+/// slow network.
 pub const LOADER_STUCK_AFTER: Duration = Duration::from_secs(1_800);
+
+/// How long workers are waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// A worker that has not come round for so long is stuck. A turn takes milliseconds; while the brokers
+    /// are away it lasts until they are back, and after `consumer.max_poll_interval_ms` the group has
+    /// given the worker's partitions to others.
+    pub worker: Duration,
+    /// A partition in which events wait, and that has not moved for so long, stands still. Longer than
+    /// a dead member's transaction may hold it.
+    pub partition: Duration,
+}
 
 /// What holds an instance back from being ready.
 #[derive(
@@ -24,6 +37,10 @@ pub enum Latch {
     VersionServes,
     /// Every worker has joined the group.
     WorkersJoined,
+    /// No worker holds events back because too many of them would become dead letters.
+    NothingHeldBack,
+    /// No partition stands still although events wait in it.
+    PartitionsMove,
     /// Nobody has asked the instance to stop.
     NotStopping,
 }
@@ -36,8 +53,9 @@ pub struct Waiting {
     pub why: String,
 }
 
-/// The latches that have not dropped yet. When none is left the instance is ready; a latch that
-/// dropped stays down, because what serves goes on serving.
+/// The latches of the start that have not dropped yet; one that dropped stays down, because what serves
+/// goes on serving. The others (`NothingHeldBack`, `PartitionsMove`, `NotStopping`) come and go: they are
+/// found out when somebody asks (`Facts::waits_for`). When there is none of either the instance is ready.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Vec<Waiting>);
 
@@ -90,21 +108,74 @@ impl Pulse {
         self.ended = true;
     }
 
+    /// How long ago it last came round; `None`: it has not begun.
+    pub fn silence(&self, now: Instant) -> Option<Duration> {
+        Some(now.saturating_duration_since(self.last?))
+    }
+
     /// What is wrong with the thread.
     pub fn fault(&self, now: Instant) -> Option<String> {
         let thread = &self.thread;
         if self.ended {
             return Some(format!("{thread} has ended"));
         }
-        let silent = now.saturating_duration_since(self.last?);
+        let silent = self.silence(now)?;
         let stuck = silent > self.stuck_after;
         stuck.then(|| format!("{thread} has not come round for {} s", silent.as_secs()))
+    }
+}
+
+/// Since when each partition of one worker stands where it does although events wait in it.
+#[derive(Debug, Default)]
+pub struct Watch {
+    waiting: BTreeMap<i32, Waits>,
+    looks: u64,
+}
+
+#[derive(Debug)]
+struct Waits {
+    next: Option<NextOffset>,
+    since: Instant,
+    /// The look that has seen it last.
+    seen: u64,
+}
+
+impl Watch {
+    /// Takes in where the partitions stand. `may_stand`: there is another reason for it, which is known.
+    pub fn look(&mut self, stand: &Stand, may_stand: bool, now: Instant) {
+        if may_stand || stand.is_cut_off {
+            return self.waiting.clear();
+        }
+        self.looks += 1;
+        let seen = self.looks;
+        let behind = stand.lags.iter().filter(|lag| lag.events > 0);
+        let behind = behind.map(|lag| (lag.partition, Some(lag.next)));
+        for (partition, next) in behind.chain(stand.placeless.iter().map(|&it| (it, None))) {
+            let waits = self.waiting.entry(partition).or_insert(Waits { next, since: now, seen });
+            waits.seen = seen;
+            if waits.next != next {
+                (waits.next, waits.since) = (next, now);
+            }
+        }
+        self.waiting.retain(|_, waits| waits.seen == seen);
+    }
+
+    /// The partitions that have stood still for longer than `patience`, and the longest of these times.
+    pub fn stalled(&self, patience: Duration, now: Instant) -> (Vec<i32>, Duration) {
+        let mut longest = Duration::ZERO;
+        let stalled = self.waiting.iter().filter_map(|(&partition, waits)| {
+            let stood = now.saturating_duration_since(waits.since);
+            (stood > patience).then(|| longest = longest.max(stood))?;
+            Some(partition)
+        });
+        (stalled.collect(), longest)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::Lag;
 
     #[test]
     fn an_instance_is_ready_when_every_latch_has_dropped() {
@@ -118,6 +189,46 @@ mod tests {
         readiness.release(Latch::VersionServes);
         readiness.explain(Latch::VersionServes, || unreachable!("it has dropped"));
         assert!(readiness.waits_for().is_empty());
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(40);
+
+    /// Partition 0 at `next`, with `events` behind it, and those that have no place.
+    fn stand(next: i64, events: u64, placeless: &[i32]) -> Stand {
+        let lag = Lag { partition: 0, next: NextOffset::at(next), events };
+        Stand { lags: vec![lag], placeless: placeless.to_vec(), is_cut_off: false }
+    }
+
+    #[test]
+    fn a_partition_stands_still_while_events_wait_and_nothing_moves() {
+        let (mut watch, begin) = (Watch::default(), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        watch.look(&stand(5, 1, &[]), false, begin);
+        watch.look(&stand(5, 9, &[3]), false, at(30));
+        assert!(watch.stalled(PATIENCE, at(40)).0.is_empty());
+        assert_eq!(watch.stalled(PATIENCE, at(41)), (vec![0], Duration::from_secs(41)));
+        assert_eq!(watch.stalled(PATIENCE, at(71)).0, [0, 3]);
+        // One moves, the other gets a place.
+        watch.look(&stand(6, 8, &[]), false, at(71));
+        assert!(watch.stalled(PATIENCE, at(80)).0.is_empty());
+        // Where nothing waits nothing has to move.
+        watch.look(&stand(14, 0, &[]), false, at(80));
+        assert!(watch.stalled(PATIENCE, at(800)).0.is_empty());
+    }
+
+    #[test]
+    fn what_is_held_back_or_cut_off_may_stand() {
+        let (mut watch, begin) = (Watch::default(), Instant::now());
+        let late = begin + 2 * PATIENCE;
+        watch.look(&stand(5, 1, &[]), false, begin);
+        watch.look(&stand(5, 1, &[]), true, late);
+        assert!(watch.stalled(PATIENCE, late).0.is_empty());
+        watch.look(&stand(5, 1, &[]), false, late);
+        watch.look(&Stand { is_cut_off: true, ..stand(5, 1, &[]) }, false, late + PATIENCE);
+        // From then on it has all the time again.
+        watch.look(&stand(5, 1, &[]), false, late + PATIENCE);
+        assert!(watch.stalled(PATIENCE, late + 2 * PATIENCE).0.is_empty());
+        assert_eq!(watch.stalled(PATIENCE, late + 3 * PATIENCE).0, [0]);
     }
 
     #[test]

@@ -1,12 +1,16 @@
-//! HTTP: the status, for probes, Prometheus, programs and people. Nothing here changes anything.
+//! HTTP: the status, for probes, Prometheus, programs and people; and one wish that can be told.
 //!
 //! | Path | Answer |
 //! | --- | --- |
 //! | `/livez` | 200, or 503 when only a restart can help; JSON names what is wrong |
-//! | `/readyz` | 200, or 503 before it serves and while it stops; JSON names what it waits for |
+//! | `/readyz` | 200, or 503 while it does not serve, all of it or at all; JSON names what it waits for |
 //! | `/metrics` | Prometheus's text format |
 //! | `/status` | the [`Report`](super::reports::Report) of this moment, as JSON |
 //! | `/` | a page for people, which asks `/status` once a second |
+//! | `POST /retrain` | publishes a retrain-request; for who bears the token ([`super::retrain`]) |
+//!
+//! All of it runs on the supervising thread: no worker ever waits for a client. A connection serves one
+//! request and has an end, so that nobody can hold on to the few that there are.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,10 +19,12 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -29,12 +35,30 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time;
 
+use super::retrain::{self, Desk};
 use super::status::Status;
 
-/// More clients than this wait until one of them goes.
-const CONNECTIONS_MAX: usize = 64;
-/// A client that has not sent the head of its request by then is let go, idle ones too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// What clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// More clients than this wait until one of them goes.
+    pub connections_max: usize,
+    /// A client that has not sent the head of its request by then is let go.
+    pub head_timeout: Duration,
+    /// Everything has to be over by then: request, answer, and that the client takes it.
+    pub connection_timeout: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections_max: 64,
+            head_timeout: Duration::from_secs(5),
+            connection_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
 /// All that a request's head may take, in bytes.
 const HEAD_BYTES_MAX: usize = 16_384;
 /// How long answers in hand are waited for at the end.
@@ -46,12 +70,20 @@ const PAGE_POLICY: &str =
 
 /// Answers requests on `listener` until `shutdown`. Ask for that late: while an instance drains,
 /// probes should hear that it is not ready rather than nothing.
-pub async fn serve(listener: TcpListener, status: Status, shutdown: impl Future<Output = ()>) {
-    let service = TowerToHyperService::new(router(status));
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    shutdown: impl Future<Output = ()>,
+) {
+    let service = TowerToHyperService::new(router);
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .keep_alive(false);
     let connections = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(bounds.connections_max));
     let mut shutdown = pin!(shutdown);
     loop {
         let next = async {
@@ -76,8 +108,10 @@ pub async fn serve(listener: TcpListener, status: Status, shutdown: impl Future<
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             let _slot = slot;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
+            match time::timeout(bounds.connection_timeout, connection).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "a connection ended"),
+                Err(_) => tracing::debug!("a client took too long and was let go"),
             }
         });
     }
@@ -86,7 +120,7 @@ pub async fn serve(listener: TcpListener, status: Status, shutdown: impl Future<
 }
 
 /// The paths, for a server or a test.
-pub fn router(status: Status) -> Router {
+pub fn router(status: Status, desk: Desk) -> Router {
     Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
@@ -94,6 +128,48 @@ pub fn router(status: Status) -> Router {
         .route("/status", get(report))
         .route("/", get(page))
         .with_state(status)
+        .merge(Router::new().route("/retrain", post(retrain::take)).with_state(Arc::new(desk)))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(wrong_path)
+}
+
+/// What is wrong with a request, and what to do about it.
+#[derive(Debug)]
+pub struct Refusal {
+    code: StatusCode,
+    error: String,
+    hint: String,
+}
+
+impl Refusal {
+    pub fn new(code: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { code, error: error.into(), hint: hint.into() }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self { code, error, hint } = self;
+        let body = Json(json!({"error": error, "hint": hint}));
+        let mut response = (code, [(CACHE_CONTROL, "no-store")], body).into_response();
+        let more = match code {
+            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer")),
+            StatusCode::TOO_MANY_REQUESTS => Some((RETRY_AFTER, "1")),
+            _ => None,
+        };
+        response.headers_mut().extend(more.map(|(name, it)| (name, HeaderValue::from_static(it))));
+        response
+    }
+}
+
+async fn wrong_method() -> Refusal {
+    let hint = "GET reads, and POST is for `/retrain` alone";
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method", hint)
+}
+
+async fn wrong_path() -> Refusal {
+    let hint = "there are `/livez`, `/readyz`, `/metrics`, `/status`, `/retrain` and `/`";
+    Refusal::new(StatusCode::NOT_FOUND, "there is no such path", hint)
 }
 
 async fn live(State(status): State<Status>) -> Response {
@@ -102,7 +178,7 @@ async fn live(State(status): State<Status>) -> Response {
 }
 
 async fn ready(State(status): State<Status>) -> Response {
-    let waits_for = status.waits_for();
+    let waits_for = status.waits_for(Instant::now());
     answer(waits_for.is_empty(), json!({"ready": waits_for.is_empty(), "waits_for": waits_for}))
 }
 
@@ -124,91 +200,4 @@ fn answer(good: bool, body: serde_json::Value) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::{SocketAddr, TcpStream};
-
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::observe::reports::Report;
-    use crate::observe::samples;
-
-    /// Sends one request to an instance of this status and returns the whole answer.
-    fn ask(status: Status, request: &'static str) -> String {
-        let exchange = move |address: SocketAddr| {
-            let mut stream = TcpStream::connect(address).unwrap();
-            write!(stream, "{request} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            answer
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let (done, over) = oneshot::channel::<()>();
-            let client = tokio::task::spawn_blocking(move || {
-                let answer = exchange(address);
-                drop(done);
-                answer
-            });
-            let shutdown = async {
-                let _ = over.await;
-            };
-            serve(listener, status, shutdown).await;
-            client.await.unwrap()
-        })
-    }
-
-    #[track_caller]
-    fn check(status: Status, request: &'static str, code: u16, holds: &[&str]) -> String {
-        let answer = ask(status, request);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{answer}");
-        for part in holds {
-            assert!(answer.contains(part), "{part} in {answer}");
-        }
-        answer
-    }
-
-    #[test]
-    fn probes_are_told_what_is_wrong() {
-        let why = r#"{"latch":"workers_joined","why":"0 of 2 workers have joined the group"}"#;
-        check(samples::starting(), "GET /readyz", 503, &[r#""ready":false"#, why]);
-        check(samples::serving(), "GET /readyz", 200, &[r#""ready":true,"waits_for":[]"#]);
-        check(samples::starting(), "GET /livez", 200, &[r#""live":true"#]);
-        let status = samples::starting();
-        status.worker(1).ended();
-        check(status, "GET /livez", 503, &[r#"{"faults":["worker 1 has ended"],"live":false}"#]);
-    }
-
-    #[test]
-    fn prometheus_reads_its_text_format() {
-        let kind = "content-type: text/plain; version=0.0.4";
-        let holds = [kind, "\nforetell_events_total 202\n", "\nforetell_ready 1\n"];
-        check(samples::serving(), "GET /metrics", 200, &holds);
-    }
-
-    #[test]
-    fn the_status_is_the_report() {
-        let answer = check(samples::serving(), "GET /status", 200, &["application/json"]);
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let report: Report = serde_json::from_str(body).unwrap();
-        assert_eq!(report.served.map(|served| served.version).as_deref(), Some("2"));
-    }
-
-    #[test]
-    fn the_page_needs_nothing_from_elsewhere() {
-        let policy = "content-security-policy: default-src 'none'";
-        let page = check(samples::serving(), "GET /", 200, &["text/html", policy, "/status"]);
-        for elsewhere in ["http://", "https://", "src=", "@import", "url("] {
-            assert!(!page.contains(elsewhere), "{elsewhere}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_taken() {
-        check(samples::serving(), "POST /status", 405, &[]);
-        check(samples::serving(), "GET /elsewhere", 404, &[]);
-    }
-}
+mod tests;

@@ -22,8 +22,15 @@ static METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, None)
 
 /// Every `type` of a control message. What a stranger calls an unknown one is not told: as a label
 /// it would have no bound.
-const CONTROL_TYPES: [&str; 6] =
-    ["retrain-complete", "promote", "rollback", "retrain-request", "unknown", "malformed"];
+const CONTROL_TYPES: [&str; 7] = [
+    "retrain-complete",
+    "promote",
+    "rollback",
+    "resume",
+    "retrain-request",
+    "unknown",
+    "malformed",
+];
 
 /// The counters and histograms of one instance.
 #[derive(Debug)]
@@ -140,6 +147,9 @@ fn gauges(report: &Report) -> String {
         recorder.register_gauge(&key(metric, labels), &METADATA).set(value);
     };
     set(&table::READY, &[], f64::from(u8::from(report.ready)));
+    let held = report.workers.iter().filter(|worker| worker.held.is_some());
+    set(&table::WORKERS_HELD, &[], held.count() as f64);
+    set(&table::PARTITIONS_STALLED, &[], report.stalled.len() as f64);
     set(&table::PARTITIONS_ASSIGNED, &[], report.partitions.len() as f64);
     for partition in &report.partitions {
         set(&table::PARTITION_LAG, &[&partition.partition.to_string()], partition.lag as f64);
@@ -202,6 +212,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::bus::Stand;
     use crate::observe::samples;
 
     /// Names of the series in a text for Prometheus, without the endings of histograms.
@@ -272,7 +283,7 @@ mod tests {
         let info =
             r#"foretell_served_info{model="late-arrival",version="2",control_offset="41"} 1"#;
         assert!(text.contains(info), "{text}");
-        status.worker(1).turned(&Turn::default(), Vec::new());
+        status.worker(1).turned(&Turn::default(), Stand::default());
         let text = status.metrics();
         assert!(!text.contains(r#"foretell_partition_lag{partition="1"}"#), "{text}");
         assert!(text.contains("\nforetell_partitions_assigned 1\n"), "{text}");

@@ -20,6 +20,7 @@ pub mod http;
 pub mod metrics;
 pub mod rates;
 pub mod reports;
+pub mod retrain;
 pub mod status;
 pub mod table;
 

@@ -13,6 +13,7 @@ use crate::compare::Comparison;
 use crate::control::registry::Configured;
 use crate::model::gate::Check;
 use crate::reject::Reason;
+use crate::worker::{Example, Held};
 
 /// Keyed by `instance` on the reports topic, so that compaction keeps each one's last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +53,9 @@ pub struct Report {
     pub totals: Totals,
     pub workers: Vec<WorkerReport>,
     pub partitions: Vec<PartitionReport>,
+    /// Partitions that stand still although events wait in them.
+    #[serde(default)]
+    pub stalled: Vec<i32>,
 }
 
 /// The version that serves.
@@ -173,6 +177,53 @@ pub struct WorkerReport {
     pub partitions: usize,
     pub events: u64,
     pub rebalances: u64,
+    /// It holds a batch back, because too many of its events would become dead letters.
+    #[serde(default)]
+    pub held: Option<HeldReport>,
+}
+
+/// Why a worker holds a batch back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldReport {
+    #[schemars(extend("format" = "date-time"))]
+    pub since: String,
+    /// The version that refuses the events.
+    pub version: String,
+    /// The last events.
+    pub events: u64,
+    /// How many of them would become dead letters, by reason.
+    pub dead_letters: BTreeMap<Reason, u64>,
+    /// An event that would.
+    pub example: Option<ExampleReport>,
+}
+
+/// An event that is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExampleReport {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl HeldReport {
+    pub fn new(since: &str, held: &Held) -> Self {
+        let Held { version, window, example } = held.clone();
+        let example = example.map(|Example { topic, partition, offset, message }| ExampleReport {
+            topic,
+            partition,
+            offset,
+            message,
+        });
+        Self {
+            since: since.into(),
+            version,
+            events: window.events,
+            dead_letters: window.reasons().into_iter().collect(),
+            example,
+        }
+    }
 }
 
 /// Where an assigned partition of the events topic stands.

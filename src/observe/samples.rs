@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::health::Patience;
 use super::status::{Identity, Status};
-use crate::bus::Lag;
+use crate::bus::{Lag, Stand};
 use crate::compare::Comparison;
 use crate::features::contract::Feature;
 use crate::features::decode::{Decoder, Limits};
@@ -17,11 +18,14 @@ use crate::reject::Reason;
 use crate::serving::Served;
 use crate::shadow::Shadow;
 use crate::stop::Stop;
-use crate::worker::{self, Turn};
+use crate::worker::{self, Example, Held, Turn};
+
+pub const PATIENCE: Patience =
+    Patience { worker: Duration::from_secs(300), partition: Duration::from_secs(40) };
 
 /// Two workers, and nothing told yet.
 pub fn starting() -> Status {
-    Status::new(identity(), 2, Stop::default())
+    Status::new(identity(), 2, PATIENCE, Stop::default())
 }
 
 pub fn identity() -> Identity {
@@ -54,7 +58,7 @@ pub fn serving() -> Status {
         let worker = status.worker(index);
         worker.joined();
         worker.rebalances(1);
-        worker.turned(&turn("2"), vec![lag(index as i32, 100, 7)]);
+        worker.turned(&turn("2"), stand(index as i32, 100, 7));
     }
     status
 }
@@ -68,13 +72,27 @@ pub fn turn(version: &str) -> Turn {
         tombstones: 1,
         retries: 1,
         served: Some(Arc::new(served(version, None))),
+        held: None,
         cost: ms(2),
         times: worker::Times { collect: ms(25), score: ms(3), settle: ms(8) },
     }
 }
 
-pub fn lag(partition: i32, next: i64, events: u64) -> Lag {
-    Lag { partition, next: NextOffset::at(next), events }
+/// A worker that has one partition.
+pub fn stand(partition: i32, next: i64, events: u64) -> Stand {
+    let lags = vec![Lag { partition, next: NextOffset::at(next), events }];
+    Stand { lags, ..Stand::default() }
+}
+
+/// A turn that holds back what would be two dead letters of three events.
+pub fn holding() -> Turn {
+    let message = "`x` at `/x`: expected a number, found text".into();
+    let example = Example { topic: "events".into(), partition: 3, offset: 7, message };
+    let window = Default::default();
+    let mut held = Held { version: "2".into(), window, example: Some(example) };
+    held.window.answer();
+    (0..2).for_each(|_| held.window.reject(Reason::WrongKind));
+    Turn { held: Some(Arc::new(held)), ..Turn::default() }
 }
 
 pub fn served(version: &str, control_offset: Option<i64>) -> Served {

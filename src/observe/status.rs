@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::facts::Facts;
-use super::health::{Latch, Waiting};
+use super::health::{Latch, Patience, Waiting};
 use super::metrics::Metrics;
 use super::reports::{
     Agreement, CheckReport, LastGate, LastRefusal, LastSkipped, Report, Serves, rfc3339,
 };
-use crate::bus::Lag;
+use crate::bus::Stand;
 use crate::compare::Comparison;
 use crate::control::registry::Configured;
 use crate::model::gate::{Check, Refusal, Times};
@@ -165,14 +165,13 @@ impl WorkerStatus {
         facts.count_joined();
     }
 
-    /// It has come round once more, and its partitions stand as `lags` says.
-    pub fn turned(&self, turn: &Turn, lags: Vec<Lag>) {
+    /// It has come round once more, and its partitions stand like this.
+    pub fn turned(&self, turn: &Turn, stand: Stand) {
         self.status.0.metrics.turned(turn);
         let mut facts = self.status.facts();
         facts.add(self.index, turn);
         let worker = &mut facts.workers[self.index];
-        worker.pulse.beat(Instant::now());
-        if worker.stands(lags) {
+        if worker.came_round(turn.held.as_ref(), stand, Instant::now()) {
             facts.changed();
         }
     }
@@ -188,10 +187,7 @@ impl WorkerStatus {
     /// Its thread has ended; it has no partitions any more.
     pub fn ended(&self) {
         let mut facts = self.status.facts();
-        let worker = &mut facts.workers[self.index];
-        worker.pulse.end();
-        worker.joined = false;
-        worker.lags.clear();
+        facts.workers[self.index].end();
         facts.changed();
     }
 }
@@ -199,9 +195,9 @@ impl WorkerStatus {
 /// What everyone may ask.
 impl Status {
     /// The status of an instance that has done nothing yet.
-    pub fn new(identity: Identity, workers: usize, stop: Stop) -> Self {
+    pub fn new(identity: Identity, workers: usize, patience: Patience, stop: Stop) -> Self {
         let started = Timestamp::now();
-        let facts = Mutex::new(Facts::new(&identity.model, workers, started));
+        let facts = Mutex::new(Facts::new(&identity.model, workers, patience, started));
         Self(Arc::new(Shared { identity, started, stop, metrics: Metrics::new(), facts }))
     }
 
@@ -223,8 +219,8 @@ impl Status {
     }
 
     /// What holds the instance back from being ready; nothing: it is.
-    pub fn waits_for(&self) -> Vec<Waiting> {
-        let mut waits_for = self.facts().readiness.waits_for().to_vec();
+    pub fn waits_for(&self, now: Instant) -> Vec<Waiting> {
+        let mut waits_for = self.facts().waits_for(now);
         if self.0.stop.is_requested() {
             let why = "what is in hand is finished, nothing new is taken".into();
             waits_for.push(Waiting { latch: Latch::NotStopping, why });
@@ -248,7 +244,8 @@ impl Status {
         // Every instance makes a report every few seconds, whether it is scraped or not.
         self.0.metrics.upkeep();
         let Identity { instance, host, model, configured } = self.0.identity.clone();
-        let waits_for = self.waits_for();
+        let moment = Instant::now();
+        let waits_for = self.waits_for(moment);
         let facts = &mut *self.facts();
         Report {
             instance,
@@ -270,6 +267,7 @@ impl Status {
             totals: facts.totals.clone(),
             workers: facts.workers(),
             partitions: facts.partitions(),
+            stalled: facts.stalled(moment),
         }
     }
 

@@ -79,8 +79,12 @@ table! {
         "Events of an assigned partition that are not dealt with yet";
     PARTITIONS_ASSIGNED: Gauge, "foretell_partitions_assigned", "partitions", [],
         "Partitions of the events topic assigned to this instance";
+    PARTITIONS_STALLED: Gauge, "foretell_partitions_stalled", "partitions", [],
+        "Partitions that stand still although events wait in them";
+    WORKERS_HELD: Gauge, "foretell_workers_held", "workers", [],
+        "Workers that hold events back, because too many of them would become dead letters";
     READY: Gauge, "foretell_ready", "0 or 1", [],
-        "1 when a version serves, the control log is read and the workers have joined";
+        "1 when a version serves, the control log is read, the workers have joined, and none holds back or stands still";
     SERVED_INFO: Gauge, "foretell_served_info", "1", ["model", "version", "control_offset"],
         "The version that serves, and the offset of the control message that chose it";
     SHADOW_EVENTS: Gauge, "foretell_shadow_events", "events", ["version", "outcome"],

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real Kafka broker on this machine: for tests, benches and `make demo-kafka`.
 #
-#   broker.sh start [--dir DIR] [--port N] [--partitions N] [--nodes 1|2] [--owner PID]
+#   broker.sh start [--dir DIR] [--port N] [--partitions N] [--nodes 1|2] [--owner PID] [--set KEY=VALUE]… [--secure KEYS]
 #   broker.sh stop | kill | restart [--dir DIR]
 #   broker.sh fetch                 get the jars, once; needs Maven and the network that first time
 #   broker.sh tool CLASS [ARG…]     a tool of org.apache.kafka.tools, such as TopicCommand
@@ -15,6 +15,13 @@
 # --nodes 2: a cluster of two that hold a copy each; both are printed, with a comma. The second is
 # DIR/second to `stop`, `kill` and `restart`; it is not the controller, so the first goes on alone.
 #
+# --set KEY=VALUE: a setting of the brokers besides those below.
+#
+# --secure KEYS: more listeners beside the plain one, whose addresses follow on the same line: TLS, mutual
+# TLS, and SASL (SCRAM-SHA-512 and PLAIN) over TLS. KEYS is a folder: broker.pem (key and certificate), ca.pem
+# (who signs clients), plain.jaas (users of PLAIN, as a JAAS entry names them). Nothing is allowed to anyone
+# without an ACL, but to those who come without a name: by the plain listener, and by TLS.
+#
 # --owner PID: when that process is gone, however it went, the broker is killed and its data
 # deleted (the log stays). A test runner has no better moment to clean up: statics never drop.
 set -euo pipefail
@@ -23,6 +30,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${FORETELL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/foretell}/kafka-4.3.1
 start_timeout_s=60
 stop_timeout_s=20
+# What `--secure` names.
+secure=''
 
 # C1 only and the serial collector: measured on two cores, the broker starts in a third less time
 # and spends a quarter less CPU over its first 8 million records, and C2 is no better after them
@@ -155,6 +164,35 @@ log.cleaner.dedupe.buffer.size=16777216
 # All else is Kafka's default, above all the time-outs of sessions and transactions: what the
 # tests see of them is what a user sees.
 PROPERTIES
+  [ "${#settings[@]}" = 0 ] || printf '%s\n' "${settings[@]}" >>"$dir/server.properties"
+  [ -z "$secure" ] || configure_security "$dir"
+}
+
+# configure_security DIR: what --secure adds.
+configure_security() {
+  local name ports='' port listeners='' map='' jaas=org.apache.kafka.common.security
+  for name in TLS MTLS SASL; do
+    port=$(free_port)
+    while grep -q ":$port\b" "$1/server.properties" || [[ $ports == *" $port "* ]]; do port=$(free_port); done
+    ports+=" $port "
+    listeners+=",$name://127.0.0.1:$port"
+    case $name in SASL) map+=",$name:SASL_SSL" ;; *) map+=",$name:SSL" ;; esac
+  done
+  sed -i -e "s|^listeners=.*|&$listeners|" -e "s|^listener.security.protocol.map=.*|&$map|" "$1/server.properties"
+  cat >>"$1/server.properties" <<PROPERTIES
+ssl.keystore.type=PEM
+ssl.keystore.location=$secure/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$secure/ca.pem
+listener.name.mtls.ssl.client.auth=required
+# The principal of a certificate is its common name.
+listener.name.mtls.ssl.principal.mapping.rules=RULE:^CN=([^,]+).*\$/\$1/
+listener.name.sasl.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
+listener.name.sasl.scram-sha-512.sasl.jaas.config=$jaas.scram.ScramLoginModule required;
+listener.name.sasl.plain.sasl.jaas.config=$jaas.plain.PlainLoginModule required $(cat "$secure/plain.jaas");
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+PROPERTIES
 }
 
 # configure_second DIR: the second node of the cluster whose first is configured in DIR.
@@ -178,6 +216,12 @@ uuid() { head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '='; }
 
 # The listener's port, as configured.
 port_of() { sed -n 's/^listeners=PLAINTEXT:..127.0.0.1:\([0-9]*\).*/\1/p' "$1/server.properties"; }
+
+# The addresses that --secure adds, each behind a blank: TLS, mutual TLS, SASL.
+secure_addresses() {
+  [ -z "$secure" ] || sed -n 's/^listeners=//p' "$1/server.properties" | tr ',' '\n' |
+    sed -n 's/^\(TLS\|MTLS\|SASL\):../ /p' | tr -d '\n'
+}
 
 # Whether the process in DIR/pid is this broker. A pid may have been given to another process
 # since, and a killed broker stays a zombie where init does not reap: both have other arguments.
@@ -250,7 +294,7 @@ start() {
         start_second
         address+=,127.0.0.1:$(port_of "$dir/second")
       fi
-      echo "$address"
+      echo "$address$(secure_addresses "$dir")"
       return
     fi
     # Someone else took the port meanwhile: draw others.
@@ -320,7 +364,7 @@ tool)
 *) usage ;;
 esac
 
-dir=${TMPDIR:-/tmp}/foretell-kafka-$(id -u) port='' partitions=1 nodes=1 owner=''
+dir=${TMPDIR:-/tmp}/foretell-kafka-$(id -u) port='' partitions=1 nodes=1 owner='' settings=()
 while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || fail "\`$1\` needs a value"
   case $1 in
@@ -329,7 +373,9 @@ while [ $# -gt 0 ]; do
   --partitions) partitions=$2 ;;
   --nodes) nodes=$2 ;;
   --owner) owner=$2 ;;
-  *) fail "unknown option \`$1\`" "--dir, --port, --partitions, --nodes and --owner are known" ;;
+  --set) settings+=("$2") ;;
+  --secure) secure=$(realpath -m "$2") ;;
+  *) fail "unknown option \`$1\`" "--dir, --port, --partitions, --nodes, --owner, --set and --secure are known" ;;
   esac
   shift 2
 done

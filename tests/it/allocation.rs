@@ -1,14 +1,19 @@
-//! Steady state allocates nothing per event: counted, not believed.
+//! Steady state allocates nothing per event, and a hostile file no more than its length warrants:
+//! counted, not believed.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use foretell::batch::Batch;
 use foretell::config::Output;
 use foretell::encode::{Encoder, Scored};
-use foretell::features::decode::Limits;
+use foretell::features::contract::Feature;
+use foretell::features::decode::{Decoder, Limits};
 use foretell::model::gate::{self, Expected, Settings, Times};
+use foretell::model::import::{Source, facts, import};
+use foretell::model::manifest::Format;
 use foretell::outbox::Outbox;
 use foretell::record::{Header, Record};
 use foretell::score::Scorer;
@@ -18,6 +23,7 @@ struct Counting;
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 // SAFETY: everything is the system's allocator's doing; counting touches a thread-local integer,
@@ -25,6 +31,7 @@ thread_local! {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = COUNT.try_with(|count| count.set(count.get() + 1));
+        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size()));
         // SAFETY: as our caller promises.
         unsafe { System.alloc(layout) }
     }
@@ -37,6 +44,13 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// All that is allocated, what is freed again included: what takes quadratic time by copying shows here.
+fn bytes_allocated(work: impl FnOnce()) -> usize {
+    let before = BYTES.get();
+    work();
+    BYTES.get() - before
+}
 
 fn allocations(work: impl FnOnce()) -> u64 {
     let before = COUNT.get();
@@ -107,4 +121,120 @@ fn collecting_scoring_and_encoding_allocate_nothing_per_event() {
     turn();
     assert_eq!(allocations(turn), 0, "of 4,096 events");
     assert!(sent > 4096 * 100, "something was written: {sent} bytes");
+}
+
+/// Model files that lie about their sizes, of every format but ONNX, whose runtime is not ours.
+fn hostile_files() -> Vec<(Format, PathBuf)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let formats = [
+        ("lightgbm", Format::Lightgbm),
+        ("xgboost", Format::Xgboost),
+        ("catboost", Format::Catboost),
+    ];
+    let paths = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let mut found = Vec::new();
+    for (name, format) in formats {
+        let malformed = paths(&folder.join("conformance/malformed"));
+        let is_its = |path: &&PathBuf| {
+            path.file_name().is_some_and(|it| it.to_str().unwrap().starts_with(name))
+        };
+        let files = malformed.iter().filter(is_its).flat_map(|case| paths(case));
+        let models = files.filter(|file| file.file_stem().is_some_and(|stem| stem == "model"));
+        found.extend(models.map(|file| (format, file)));
+        found.extend(
+            paths(&folder.join("fuzz/corpus").join(name)).into_iter().map(|it| (format, it)),
+        );
+    }
+    assert!(found.len() > 100, "found only {}", found.len());
+    found
+}
+
+#[test]
+fn what_a_model_file_makes_its_importer_allocate_is_bounded_by_its_length() {
+    for (format, file) in hostile_files() {
+        let bytes = fs::read(&file).unwrap();
+        let spent = bytes_allocated(|| {
+            let _ = facts(format, &bytes);
+            let _ = import(Source::new(format, &bytes));
+        });
+        let allowed = ALLOCATED_A_BYTE * bytes.len() + (64 << 10);
+        assert!(spent <= allowed, "{}: {spent} for {} bytes", file.display(), bytes.len());
+    }
+}
+
+/// Of a model file, read twice: its numbers become trees, bit-planes and nodes.
+const ALLOCATED_A_BYTE: usize = 64;
+
+/// Twice the trees take twice of it, and no square of it.
+#[test]
+fn importing_twice_as_much_allocates_twice_as_much() {
+    let lightgbm = |trees: usize| {
+        let tree = |index: usize| {
+            let threshold = index as f64 + 0.5;
+            format!(
+                "Tree={index}\nnum_leaves=3\nnum_cat=0\nsplit_feature=0 1\nthreshold={threshold} 2\n\
+                 decision_type=2 2\nleft_child=-1 -2\nright_child=1 -3\nleaf_value=1 2 3\nshrinkage=1\n\n\n"
+            )
+        };
+        let trees: String = (0..trees).map(tree).collect();
+        let head = "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\n\
+                    max_feature_idx=1\nobjective=regression\nfeature_names=x y\n\
+                    feature_infos=[0:1e9] [0:1]\n\n";
+        format!("{head}{trees}end of trees\n")
+    };
+    let linear = |features: usize| {
+        let names: Vec<_> = (0..features).map(|it| format!("\"f{it}\"")).collect();
+        let ones = vec!["1"; features].join(",");
+        format!(
+            r#"{{"format":"foretell-linear","version":1,"link":"identity","features":[{}],"coefficients":[[{ones}]],"intercepts":[0]}}"#,
+            names.join(",")
+        )
+    };
+    let spent = |format, text: String| {
+        bytes_allocated(|| drop(import(Source::new(format, text.as_bytes())).unwrap()))
+    };
+    for (format, one, two) in [
+        (Format::Lightgbm, lightgbm(2000), lightgbm(4000)),
+        (Format::Linear, linear(4000), linear(8000)),
+    ] {
+        let (one, two) = (spent(format, one), spent(format, two));
+        assert!(two < 3 * one, "{format:?}: {one} bytes, and {two} for twice as much");
+    }
+}
+
+#[test]
+fn what_a_hostile_event_makes_its_reading_allocate_is_bounded_by_its_length() {
+    let features: Vec<Feature> = serde_json::from_value(serde_json::json!([
+        {"name": "x", "path": "/x", "kind": "number", "required": true},
+        {"name": "c", "path": "/c", "kind": {"category": {"vocabulary": ["a"], "unknown": "reject"}}},
+    ]))
+    .unwrap();
+    let limits = Limits { event_bytes_max: 8 << 20, json_depth_max: 64 };
+    let decoder = Decoder::new(&features, &[], limits).unwrap();
+    for (start, middle, end) in [
+        (r#"{"x":"#, "[", ""),
+        (r#"{"x":"#, "9", "}"),
+        (r#"{"x":1,"y":"#, "9", "}"),
+        (r#"{"x":1"#, r#","x":1"#, "}"),
+        (r#"{"x":1"#, r#","c":"b""#, "}"),
+        (r#"{"x":1"#, r#","y":"\u00e9""#, "}"),
+        (r#"{"x":1,"c":""#, "b", r#""}"#),
+        (r#"{"x":1,"c":""#, "\u{1F600}", ""),
+        ("", " ", ""),
+    ] {
+        let spent = |length: usize| {
+            let event = format!("{start}{}{end}", middle.repeat(length / middle.len()));
+            let mut row = ndarray::Array1::zeros(2);
+            bytes_allocated(|| {
+                let _ = decoder.decode(event.as_bytes(), row.view_mut(), &mut []);
+            })
+        };
+        let (one, two) = (spent(1 << 20), spent(2 << 20));
+        // Numbers are copied, and each repetition of a field that is at fault says what is wrong.
+        assert!(one < 16 << 20, "{one} bytes for 1 MB of `{middle}` behind `{start}`");
+        assert!(two < 3 * one + (16 << 10), "{one} bytes and {two} for twice as many `{middle}`");
+    }
 }

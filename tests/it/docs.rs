@@ -50,7 +50,7 @@ fn the_control_messages_of_the_document_are_read() {
             Err(unread) => panic!("{object}: {unread}"),
         })
         .collect();
-    for kind in ["retrain-complete", "promote", "rollback", "retrain-request"] {
+    for kind in ["retrain-complete", "promote", "rollback", "resume", "retrain-request"] {
         assert!(kinds.contains(&kind), "no example of `{kind}`");
     }
 }
@@ -71,6 +71,7 @@ fn the_commands_of_the_documents_exist() {
         "Makefile",
         "docker-compose.yml",
         "docs/control.md",
+        "docs/security.md",
         "examples/flights/README.md",
     ] {
         for line in document(name).lines().map(str::trim) {

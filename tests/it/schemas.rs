@@ -82,6 +82,7 @@ fn the_messages_of_the_design_are_valid() {
         r#"{"type":"retrain-complete","model":"late-arrival","version":"7","uri":"file:///models/7","digest":"sha256:ab","rollout":"immediate"}"#,
         r#"{"type":"promote","model":"late-arrival","version":"7"}"#,
         r#"{"type":"rollback","model":"late-arrival","from":"7","to":"6","reason":"auc fell"}"#,
+        r#"{"type":"resume","model":"late-arrival","reason":"the producer is mended"}"#,
         r#"{"type":"retrain-request","model":"late-arrival","reason":"drift in dep_delay"}"#,
     ] {
         assert_valid("control", &serde_json::from_str(message).unwrap());

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 const LAW: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("reject", &[]),
+    ("heart", &[]),
     ("stop", &[]),
     ("config", &[]),
     ("batch", &["record"]),
+    ("breaker", &["reject"]),
     ("outbox", &["batch", "record", "reject"]),
     ("features", &["reject"]),
     ("model", &["compare", "features", "score", "reject", "stop"]),
@@ -21,7 +23,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("score", &["features", "model", "reject"]),
     ("serving", &["model", "shadow", "stop"]),
     ("encode", &["batch", "config", "features", "model", "outbox", "record", "reject", "score"]),
-    ("bus", &["batch", "config", "outbox", "record", "reject", "stop"]),
+    ("bus", &["batch", "config", "heart", "outbox", "record", "reject", "stop"]),
     ("control/message", &[]),
     ("control/registry", &["control/message"]),
     ("control/event", &["compare", "control/message", "model", "serving"]),
@@ -52,7 +54,10 @@ const LAW: &[(&str, &[&str])] = &[
     ),
     (
         "worker",
-        &["batch", "bus", "encode", "outbox", "recent", "reject", "score", "serving", "shadow"],
+        &[
+            "batch", "breaker", "bus", "encode", "model", "outbox", "recent", "record", "reject",
+            "score", "serving", "shadow",
+        ],
     ),
     (
         "observe",
@@ -62,6 +67,7 @@ const LAW: &[(&str, &[&str])] = &[
             "config",
             "control/message",
             "control/registry",
+            "control/say",
             "features",
             "model",
             "record",
@@ -74,6 +80,8 @@ const LAW: &[(&str, &[&str])] = &[
     ),
     ("app", &["*"]),
     ("cli", &["*"]),
+    // Calls whatever reads bytes from outside.
+    ("hostile", &["*"]),
     ("main", &["*"]),
     ("lib", &["*"]),
     ("control", &["*"]),

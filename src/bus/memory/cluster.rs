@@ -30,6 +30,8 @@ pub struct Brokers {
     clients: Client,
     /// Clients that do not survive their next step.
     doomed: Vec<Client>,
+    /// Until then no broker answers.
+    away_until: u64,
 }
 
 impl MemoryCluster {
@@ -45,6 +47,7 @@ impl MemoryCluster {
             turns: Turns::default(),
             clients: 0,
             doomed: Vec::new(),
+            away_until: 0,
         })))
     }
 
@@ -87,7 +90,27 @@ impl MemoryCluster {
 
     /// The client dies at its next step, wherever that is.
     pub fn kill(&self, client: Client) {
+        self.thaw(client);
         self.look().doomed.push(client);
+    }
+
+    /// The client does nothing more until it is thawed, and does not know. For a client that takes turns.
+    pub fn freeze(&self, client: Client) {
+        let Brokers { turns, group, clock, .. } = &mut *self.look();
+        turns.freeze(client);
+        group.freeze(client, *clock);
+    }
+
+    pub fn thaw(&self, client: Client) {
+        let Brokers { turns, group, faults, .. } = &mut *self.look();
+        turns.thaw(client);
+        group.thaw(client, faults);
+    }
+
+    /// No broker answers for so many steps.
+    pub fn go_away(&self, steps: u64) {
+        let brokers = &mut *self.look();
+        brokers.away_until = brokers.clock + steps;
     }
 
     /// Publishes an event, leaving a gap of some offsets before it. Its offset.
@@ -102,7 +125,9 @@ impl MemoryCluster {
 
     /// From now on nothing goes wrong any more.
     pub fn calm(&self) {
-        self.look().faults.calm();
+        let brokers = &mut *self.look();
+        brokers.away_until = 0;
+        brokers.faults.calm();
     }
 
     pub fn tally(&self) -> Tally {
@@ -134,8 +159,12 @@ impl MemoryCluster {
 impl Brokers {
     /// Time goes on by one.
     fn tick(&mut self) {
-        let Self { clock, group, transactions, faults, .. } = self;
+        let Self { clock, group, transactions, faults, away_until, .. } = self;
         *clock += 1;
+        faults.brokers_are_away = *clock < *away_until;
+        if faults.brokers_are_away {
+            return;
+        }
         transactions.tick(*clock, faults);
         group.tick(*clock, faults);
         if faults.strikes(Fault::Eviction) {

@@ -9,7 +9,7 @@ use super::group::Client;
 use super::log::copy;
 use crate::batch::Batch;
 use crate::bus::context::Rebalanced;
-use crate::bus::{Fatal, Lag};
+use crate::bus::{Fatal, Lag, Stand};
 use crate::record::NextOffset;
 
 /// How far back a second delivery begins, in records.
@@ -64,6 +64,9 @@ impl Consumer {
         let cluster = self.cluster.clone();
         let mut brokers = cluster.step(self.client)?;
         let Brokers { group, faults, clock, .. } = &mut *brokers;
+        if faults.brokers_are_away {
+            return Ok(false);
+        }
         if let Some(change) = group.news(self.client, *clock, faults) {
             for partition in &change.revoked {
                 self.fetching.remove(partition);
@@ -122,6 +125,9 @@ impl Consumer {
     /// is stable. A partition with nothing settled is read from its start.
     pub fn find_positions(&mut self) {
         let brokers = &mut *self.cluster.look();
+        if brokers.faults.brokers_are_away {
+            return;
+        }
         for (partition, place) in self.fetching.iter_mut().filter(|(_, place)| place.is_none()) {
             let stable = match brokers.transactions.stable(*partition) {
                 Err(_) if brokers.faults.is(Broken::ReadsUnstable) => {
@@ -177,16 +183,22 @@ impl Consumer {
         self.rebalances
     }
 
-    /// Where each assigned partition stands that has a place.
-    pub fn lag(&self) -> Vec<Lag> {
+    /// Where each assigned partition stands, and which have no place.
+    pub fn stand(&self) -> Stand {
         let brokers = self.cluster.look();
-        let lag = |(partition, place): (&i32, &Option<Place>)| {
-            let known = self.positions.get(partition).copied();
-            let next = known.or_else(|| place.map(|place| NextOffset::at(place.next)))?;
-            let events = brokers.events[*partition as usize].end() - next.get();
-            Some(Lag { partition: *partition, next, events: u64::try_from(events).unwrap_or(0) })
-        };
-        self.fetching.iter().filter_map(lag).collect()
+        let mut stand = Stand::default();
+        for (&partition, place) in &self.fetching {
+            let known = self.positions.get(&partition).copied();
+            match known.or_else(|| place.map(|place| NextOffset::at(place.next))) {
+                Some(next) => {
+                    let events = brokers.events[partition as usize].end() - next.get();
+                    let events = u64::try_from(events).unwrap_or(0);
+                    stand.lags.push(Lag { partition, next, events });
+                }
+                None => stand.placeless.push(partition),
+            }
+        }
+        stand
     }
 
     pub fn is(&self, broken: Broken) -> bool {

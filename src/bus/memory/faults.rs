@@ -58,6 +58,15 @@ impl Fault {
         Self::NoAnswer,
     ];
 
+    /// What a client meets when no broker answers.
+    fn is_of_an_outage(self) -> bool {
+        use Fault::{AbortUnheard, CommitLost, FlushUnheard, NoAnswer, NoProducer, OffsetsRefused};
+        matches!(
+            self,
+            AbortUnheard | CommitLost | FlushUnheard | NoAnswer | NoProducer | OffsetsRefused
+        )
+    }
+
     /// How often it strikes in a run that has it, in a thousand chances. What has a chance at each
     /// step is rare, what has one a transaction is not.
     fn per_mille_max(self) -> u32 {
@@ -102,10 +111,16 @@ pub enum Sight {
     Paused,
     /// A member died and left a transaction open.
     DiedMidTransaction,
+    /// A batch was held of which some had been sent.
+    HeldMidTransaction,
+    /// A member came back to life after its session had ended.
+    Zombie,
+    /// A batch took longer than its transaction may, and went on with half of its records.
+    Halved,
 }
 
 impl Sight {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::RowsRevoked,
         Self::RowsRevokedInHand,
         Self::GivenBack,
@@ -121,6 +136,9 @@ impl Sight {
         Self::DroppedTwin,
         Self::Paused,
         Self::DiedMidTransaction,
+        Self::HeldMidTransaction,
+        Self::Zombie,
+        Self::Halved,
     ];
 }
 
@@ -143,10 +161,12 @@ pub enum Broken {
     ReadsUnstable,
     /// After an abort the batch is dropped.
     DropsAborted,
+    /// What was sent of a batch that is held back stays sent.
+    KeepsHeld,
 }
 
 impl Broken {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::KeepsSettled,
         Self::AsksTooEarly,
         Self::KeepsRevoked,
@@ -155,6 +175,7 @@ impl Broken {
         Self::AnyMemberCommits,
         Self::ReadsUnstable,
         Self::DropsAborted,
+        Self::KeepsHeld,
     ];
 }
 
@@ -165,6 +186,8 @@ pub struct Faults {
     per_mille: BTreeMap<Fault, u32>,
     /// Faults that strike at their next chance, whatever the dice say.
     due: Vec<Fault>,
+    /// No broker answers.
+    pub brokers_are_away: bool,
     pub broken: Option<Broken>,
     pub tally: Tally,
 }
@@ -194,6 +217,7 @@ impl Faults {
             rng: fastrand::Rng::with_seed(seed),
             per_mille: BTreeMap::new(),
             due: Vec::new(),
+            brokers_are_away: false,
             broken: None,
             tally: Tally::default(),
         }
@@ -216,6 +240,7 @@ impl Faults {
     pub fn calm(&mut self) {
         self.per_mille.clear();
         self.due.clear();
+        self.brokers_are_away = false;
     }
 
     pub fn strike_next(&mut self, fault: Fault) {
@@ -226,6 +251,7 @@ impl Faults {
     pub fn strikes(&mut self, fault: Fault) -> bool {
         let due = self.due.iter().position(|due| *due == fault);
         let strikes = match (due, self.per_mille.get(&fault)) {
+            _ if self.brokers_are_away && fault.is_of_an_outage() => true,
             (Some(at), _) => {
                 self.due.remove(at);
                 true

@@ -39,6 +39,8 @@ struct Member {
     held: BTreeSet<i32>,
     /// What its next polls tell it.
     news: VecDeque<Rebalanced>,
+    /// It is silent, but not dead: it may come back, and does not know of the time between.
+    frozen: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +97,28 @@ impl Group {
         }
     }
 
+    /// A member falls silent, and may come back.
+    pub fn freeze(&mut self, client: Client, clock: u64) {
+        let Some(member) = self.members.get_mut(&client) else { return };
+        member.frozen = true;
+        if member.standing == Standing::Member {
+            member.standing = Standing::Dead { at: clock + SESSION_TICKS };
+        }
+    }
+
+    /// It comes back: a member as before, or, once its session has ended, one that hears of it.
+    pub fn thaw(&mut self, client: Client, faults: &mut Faults) {
+        let Some(member) = self.members.get_mut(&client).filter(|member| member.frozen) else {
+            return;
+        };
+        member.frozen = false;
+        match member.standing {
+            Standing::Dead { .. } => member.standing = Standing::Member,
+            Standing::Evicted { .. } => faults.see(Sight::Zombie),
+            Standing::Member => {}
+        }
+    }
+
     /// Takes some live member for dead, if there is one.
     pub fn evict(&mut self, clock: u64, faults: &mut Faults) {
         let live: Vec<Client> = self.live().collect();
@@ -133,7 +157,12 @@ impl Group {
             self.members.iter().filter(|(_, m)| ended(m)).map(|(client, _)| *client).collect();
         for client in gone {
             tracing::debug!(client, "its session has ended");
-            self.members.remove(&client);
+            if let Some(member) = self.members.get_mut(&client).filter(|member| member.frozen) {
+                member.standing = Standing::Evicted { at: clock };
+                member.news.clear();
+            } else {
+                self.members.remove(&client);
+            }
             self.give_up_all(client);
             self.rebalance(faults);
         }

@@ -71,6 +71,11 @@ impl Events {
         self.entries.get(at).map(|(offset, event)| (*offset, event))
     }
 
+    /// The last `count` records, oldest first.
+    pub fn last(&self, count: usize) -> &[(i64, Stored)] {
+        &self.entries[self.entries.len().saturating_sub(count)..]
+    }
+
     /// The offset of the record `back` records before `offset`, not before `first`.
     pub fn before(&self, offset: i64, back: usize, first: i64) -> i64 {
         let at = self.entries.partition_point(|(known, _)| *known < offset);

@@ -23,16 +23,19 @@ use self::cluster::MemoryCluster;
 use self::consumer::Consumer;
 use self::faults::{Broken, Sight};
 pub use self::group::Client;
-use self::log::{Stored, Topic};
+use self::log::{Stored, Topic, copy};
 use self::producer::Producer;
+use self::transactions::TIMEOUT_TICKS;
 use super::producer::Trouble;
-use super::{Bus, Fatal, Lag, Settled};
+use super::{Bus, Fatal, Settled, Stand};
 use crate::batch::{Batch, Bounds};
 use crate::outbox::{Destination, Letter, Outbox};
 
 /// How many polls `collect` makes at most once it has a record, and without one.
 const AGE_POLLS_MAX: usize = 60;
 const IDLE_POLLS: usize = 3;
+/// How many polls a batch is held for at a time.
+const HOLD_POLLS: usize = 3;
 /// How many polls pass before a batch is sent again, at most, after a first failure.
 const BACK_OFF_POLLS_MAX: usize = 4;
 
@@ -56,6 +59,8 @@ pub struct MemoryBus {
     /// What went wrong while sending; `settle` deals with it.
     trouble: Option<Trouble>,
     failures_in_a_row: u32,
+    /// When the first record was sent of what is not settled, in ticks.
+    began: Option<u64>,
 }
 
 impl MemoryBus {
@@ -70,6 +75,7 @@ impl MemoryBus {
             spare: Batch::default(),
             trouble: None,
             failures_in_a_row: 0,
+            began: None,
         };
         // The producer first: its start aborts what a predecessor left open.
         bus.renew_producer(&mut Batch::default())?;
@@ -126,6 +132,7 @@ impl MemoryBus {
     /// After a batch that was not committed: leaves no transaction open, and in `batch` what is
     /// ours and not settled.
     fn recover(&mut self, trouble: Trouble, batch: &mut Batch) -> Result<(), Fatal> {
+        let is_overdue = self.is_overdue();
         let trouble = match trouble {
             Trouble::Abort(why) => {
                 tracing::debug!(%why, rows = batch.len(), "aborting the transaction");
@@ -151,8 +158,28 @@ impl MemoryBus {
             }
         }
         self.failures_in_a_row += 1;
+        if is_overdue {
+            self.lighten(batch);
+        }
+        self.began = None;
         self.consumer()?.resume();
         Ok(())
+    }
+
+    /// Has what was sent been open for longer than the brokers allow?
+    fn is_overdue(&self) -> bool {
+        let now = self.cluster.look().clock;
+        self.began.is_some_and(|began| now > began + TIMEOUT_TICKS)
+    }
+
+    /// A batch that takes longer than its transaction may be open would be sent again for ever: half of
+    /// it goes back, to be collected next.
+    fn lighten(&mut self, batch: &mut Batch) {
+        let rows = batch.len();
+        batch.halve(&mut self.spare);
+        if batch.len() < rows {
+            self.cluster.look().faults.see(Sight::Halved);
+        }
     }
 
     /// Waits, longer after each failure in a row, and polls meanwhile: the group must not lose
@@ -243,6 +270,7 @@ impl Bus for MemoryBus {
     fn collect(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
         batch.clear();
         std::mem::swap(batch, &mut self.spare);
+        self.consumer()?.resume();
         let mut polls = IDLE_POLLS;
         let mut aging = false;
         while polls > 0 {
@@ -263,6 +291,7 @@ impl Bus for MemoryBus {
         if self.trouble.is_some() {
             return Ok(());
         }
+        self.began.get_or_insert(self.cluster.look().clock);
         let post = |letter: &Letter| {
             let topic = match letter.to {
                 Destination::Predictions => Topic::Predictions,
@@ -288,7 +317,7 @@ impl Bus for MemoryBus {
         }
         match self.commit(batch) {
             Ok(()) => {
-                self.failures_in_a_row = 0;
+                (self.failures_in_a_row, self.began) = (0, None);
                 Ok(Settled::Done)
             }
             Err(trouble) => {
@@ -298,8 +327,34 @@ impl Bus for MemoryBus {
         }
     }
 
-    fn lag(&mut self) -> Vec<Lag> {
-        self.consumer.as_ref().map(Consumer::lag).unwrap_or_default()
+    fn hold(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        let is_open = self.producer.as_ref().is_some_and(Producer::is_open);
+        let is_open = is_open && !self.is(Broken::KeepsHeld);
+        let aborts = is_open.then(|| Trouble::Abort("its batch is held".into()));
+        if let Some(trouble) = self.trouble.take().or(aborts) {
+            self.cluster.look().faults.see(Sight::HeldMidTransaction);
+            return self.recover(trouble, batch);
+        }
+        for _ in 0..HOLD_POLLS {
+            self.poll_aside(batch)?;
+        }
+        Ok(())
+    }
+
+    fn newest(&mut self, batch: &Batch, rows: usize, newest: &mut Batch) -> Result<(), Fatal> {
+        let next = batch.next_offsets();
+        let each = rows.div_ceil(next.len().max(1));
+        let brokers = self.cluster.step(self.client)?;
+        for (partition, _) in next {
+            for (offset, event) in brokers.events[partition as usize].last(each) {
+                copy(partition, *offset, event, newest);
+            }
+        }
+        Ok(())
+    }
+
+    fn stand(&mut self) -> Stand {
+        self.consumer.as_ref().map(Consumer::stand).unwrap_or_default()
     }
 
     fn rebalances(&self) -> u64 {

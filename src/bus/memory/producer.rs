@@ -34,6 +34,11 @@ impl Producer {
         Ok(Self { cluster: cluster.clone(), client, id: id.to_owned(), epoch, open: false })
     }
 
+    /// Has something been sent within a transaction that has not ended?
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Sends a tile's records, opening the transaction if it is the first.
     pub fn send(
         &mut self,

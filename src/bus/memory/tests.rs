@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cluster::{MemoryCluster, WORLD};
 use super::faults::{Fault, Faults, Sight};
 use super::log::{Stored, Topic};
+use super::transactions::TIMEOUT_TICKS;
 use super::{MemoryBus, Options};
 use crate::batch::{Batch, Bounds};
 use crate::bus::{Bus, Settled};
@@ -267,6 +268,28 @@ fn what_arrives_while_a_batch_is_sent_again_is_collected_next() {
     assert!(cluster.is_settled());
 }
 
+/// A model may be slower than the time that brokers give a transaction.
+#[test]
+fn a_batch_that_takes_too_long_goes_on_in_halves() {
+    let cluster = cluster(&[0, 1, 0, 0]);
+    let mut bus = join(&cluster);
+    let mut batch = collect(&mut bus);
+    let before = places(&batch);
+    assert_eq!(before.len(), 4, "{before:?}");
+    send(&mut bus, &batch);
+    for _ in 0..=TIMEOUT_TICKS {
+        drop(cluster.step(WORLD).unwrap());
+    }
+    assert_eq!(bus.settle(&mut batch).unwrap(), Settled::Again);
+    assert_eq!(places(&batch), before[..2]);
+    publish(&cluster, 0, Some(b"{}"));
+    assert_eq!(attempt(&mut bus, &mut batch), Settled::Done);
+    let mut batch = collect(&mut bus);
+    assert_eq!(places(&batch)[..2], before[2..]);
+    assert_eq!(attempt(&mut bus, &mut batch), Settled::Done);
+    assert!(has_seen(&cluster, Sight::Halved));
+}
+
 #[test]
 fn a_member_that_was_taken_for_dead_settles_nothing() {
     let cluster = cluster(&[0; 3]);
@@ -336,11 +359,11 @@ fn close_hands_the_partitions_over_at_once_and_lag_tells_what_is_left() {
     let mut bus = join(&cluster);
     let mut batch = collect(&mut bus);
     let taken = batch.len() as i64;
-    let lag = bus.lag();
+    let lag = bus.stand().lags;
     assert_eq!((lag[0].next.get(), lag[0].events), (taken, 6 - taken as u64));
     assert_eq!(attempt(&mut bus, &mut batch), Settled::Done);
     bus.close();
-    assert!(bus.collect(&mut batch).is_err() && bus.lag().is_empty());
+    assert!(bus.collect(&mut batch).is_err() && bus.stand().lags.is_empty());
     let mut heir = join(&cluster);
     assert_eq!(places(&collect(&mut heir))[0], format!("0:{taken}"));
 }

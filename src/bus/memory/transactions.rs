@@ -7,7 +7,7 @@ use super::group::Client;
 use crate::record::NextOffset;
 
 /// The oldest a transaction gets, in ticks; then the brokers abort it and fence its producer.
-const TIMEOUT_TICKS: u64 = 300;
+pub const TIMEOUT_TICKS: u64 = 300;
 
 #[derive(Debug, Default)]
 pub struct Transactions {

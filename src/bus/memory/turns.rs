@@ -4,7 +4,7 @@
 //! of its steps while others go on; and yet a run is the same each time, because no two of them
 //! ever run at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar};
 
 /// Whoever never entered does not take part, and runs as it likes: a test of one thread needs no
@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar};
 pub struct Turns {
     running: usize,
     bells: BTreeMap<usize, Arc<Condvar>>,
+    /// They take part, and their turn does not come.
+    frozen: BTreeSet<usize>,
 }
 
 impl Turns {
@@ -27,6 +29,7 @@ impl Turns {
     /// `who` is done, and somebody else goes on.
     pub fn leave(&mut self, who: usize, rng: &mut fastrand::Rng) {
         self.bells.remove(&who);
+        self.frozen.remove(&who);
         self.pass(who, rng);
     }
 
@@ -35,11 +38,21 @@ impl Turns {
         if self.bells.is_empty() || self.running != who {
             return;
         }
-        let nth = rng.usize(..self.bells.len());
-        if let Some((who, bell)) = self.bells.iter().nth(nth) {
+        let awake: Vec<_> =
+            self.bells.iter().filter(|(who, _)| !self.frozen.contains(who)).collect();
+        if let Some((who, bell)) = rng.choice(awake) {
             self.running = *who;
             bell.notify_one();
         }
+    }
+
+    /// The turn of `who` does not come until it is thawed. Somebody else has to be awake.
+    pub fn freeze(&mut self, who: usize) {
+        self.frozen.insert(who);
+    }
+
+    pub fn thaw(&mut self, who: usize) {
+        self.frozen.remove(&who);
     }
 
     /// The bell that `who` has to wait for; `None`: it is its turn.

@@ -3,7 +3,6 @@
 
 mod pass;
 mod place;
-mod reading;
 mod recorded;
 mod report;
 mod sink;
@@ -13,11 +12,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::Configured;
 use super::failure::Failure;
+use super::{Configured, reading};
 use crate::app;
 use crate::bus::admin;
 use crate::bus::range::{Edge, Span};
+use crate::bus::refusal::Operation;
 use crate::bus::tail::Tail;
 use crate::config::{Config, Topics};
 use crate::encode::Encoder;
@@ -135,16 +135,27 @@ fn is_free(topic: &str, topics: &Topics) -> Result<(), Failure> {
 /// Sees that brokers and topics are there before anything is waited for.
 fn are_there(config: &Config, against: Option<&str>, to: Option<&str>) -> Result<(), Failure> {
     let Config { kafka, topics, .. } = config;
-    admin::partitions(kafka, &topics.events, "see `topics.events` in the configuration")?;
+    admin::partitions(
+        kafka,
+        &topics.events,
+        Operation::Read,
+        "see `topics.events` in the configuration",
+    )?;
     if let Some(topic) = against {
         admin::partitions(
             kafka,
             topic,
+            Operation::Read,
             "`--against predictions` is the configured topic; another one is given by its name",
         )?;
     }
     if let Some(topic) = to {
-        admin::partitions(kafka, topic, "create it; any number of partitions will do")?;
+        admin::partitions(
+            kafka,
+            topic,
+            Operation::Write,
+            "create it; any number of partitions will do",
+        )?;
     }
     Ok(())
 }

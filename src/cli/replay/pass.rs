@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::reading;
 use super::recorded::Recorded;
 use super::sink::Sink;
 use super::slices::{Mark, Slices};
 use crate::batch::Batch;
 use crate::bus::tail::Tail;
 use crate::cli::failure::Failure;
+use crate::cli::reading;
 use crate::compare::{Comparison, Said};
 use crate::config::Config;
 use crate::encode::{Encoder, Scored};

@@ -11,6 +11,9 @@ use crate::model::import::ImportError;
 /// become as many numbers of ours.
 const COLUMNS_MAX: usize = 1 << 16;
 const ROWS_MAX: usize = 1 << 16;
+/// What the strings of all text columns may take, in bytes: a file says them once, each column that is
+/// compared with them has its own.
+const TERMS_BYTES_MAX: usize = 256 << 20;
 
 #[derive(Debug)]
 pub struct Signature {
@@ -53,6 +56,7 @@ impl Signature {
         let mut inputs = Vec::new();
         let mut open = None;
         let mut batch = None;
+        let mut terms_bytes = 0_usize;
         for (number, value) in graph.fed().enumerate() {
             let (input, rows) = input(value)?;
             if input.columns == 0 && open.replace(number).is_some() {
@@ -64,7 +68,10 @@ impl Signature {
                 }
                 batch = Some(rows);
             }
-            inputs.push(Input { terms: terms::read_by(graph, &input), ..input });
+            let input = Input { terms: terms::read_by(graph, &input), ..input };
+            terms_bytes = terms_bytes.saturating_add(input.terms_bytes());
+            terms_fit(terms_bytes)?;
+            inputs.push(input);
         }
         if inputs.is_empty() {
             return Err(ImportError::new("the graph has no inputs"));
@@ -88,6 +95,7 @@ impl Signature {
                 )));
             }
             inputs[number].columns = left;
+            terms_fit(terms_bytes.saturating_add(inputs[number].terms_bytes()))?;
         }
         let (outputs, has_label) = outputs(graph)?;
         let listed = listed_classes(graph);
@@ -104,7 +112,22 @@ impl Signature {
     }
 }
 
+fn terms_fit(bytes: usize) -> Result<(), ImportError> {
+    if bytes > TERMS_BYTES_MAX {
+        let what =
+            format!("the strings of its text columns take more than {TERMS_BYTES_MAX} bytes");
+        return Err(ImportError::new(what));
+    }
+    Ok(())
+}
+
 impl Input {
+    /// What its columns' strings take, each column's its own; one where the width is left open.
+    fn terms_bytes(&self) -> usize {
+        let bytes: usize = self.terms.iter().map(|term| size_of::<Term>() + term.len()).sum();
+        bytes.saturating_mul(self.columns.max(1))
+    }
+
     fn as_columns(&self) -> impl Iterator<Item = Column> {
         let column = |number| {
             let kind = match self.cells {

@@ -4,7 +4,7 @@
 use ndarray::{Array2, ShapeBuilder};
 use prost::Message;
 
-use super::proto::{Dimension, Graph, Kind, Model, Node, Shape, TensorKind, Value};
+use super::proto::{Attribute, Dimension, Graph, Kind, Model, Node, Shape, TensorKind, Value};
 use super::{Onnx, Scratch, element, facts};
 use crate::features::contract::{Feature, Kind as FeatureKind};
 use crate::model::import::{ImportError, Source};
@@ -64,6 +64,38 @@ fn predict<const N: usize>(file: &[u8], rows: &[[f64; N]]) -> Vec<Option<f64>> {
     let mut out = Array2::zeros((rows.len(), model.outputs()));
     model.predict(x.view(), &mut Scratch::default(), out.view_mut());
     out.iter().map(|number| Some(*number).filter(|number| !number.is_nan())).collect()
+}
+
+/// A hundred kilobytes of strings, and one input so wide that each of its columns would have them.
+#[test]
+fn strings_that_a_file_says_once_are_not_held_a_thousand_times() {
+    let attribute = Attribute {
+        name: "keys_strings".into(),
+        strings: (0..10_000).map(|number| format!("{number:10}").into_bytes()).collect(),
+        ..Attribute::default()
+    };
+    let dimensions = vec![Dimension { size: None }, Dimension { size: Some(60_000) }];
+    let value = |name: &str, element| {
+        let shape = Some(Shape { dimensions: dimensions.clone() });
+        let kind = Some(Kind { tensor: Some(TensorKind { element, shape }) });
+        Value { name: name.into(), kind }
+    };
+    let node = Node {
+        inputs: vec!["words".into()],
+        outputs: vec!["codes".into()],
+        operator: "LabelEncoder".into(),
+        attributes: vec![attribute],
+        ..Node::default()
+    };
+    let graph = Graph {
+        nodes: vec![node],
+        inputs: vec![value("words", element::TEXT)],
+        outputs: vec![value("codes", element::F32)],
+        ..Graph::default()
+    };
+    let file = Model { graph: Some(graph), ..Model::default() }.encode_to_vec();
+    let told = facts(&file).unwrap_err().to_string();
+    assert!(told.contains("the strings of its text columns"), "{told}");
 }
 
 #[test]

@@ -7,6 +7,8 @@
 //!
 //! Bytes of no interest are copied as they are: a message holds more than [`super::proto`] names.
 
+use std::collections::{HashMap, HashSet};
+
 use prost::encoding::{
     DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
 };
@@ -40,25 +42,34 @@ pub fn undo(file: &[u8], graph: &Graph) -> Result<Option<Vec<u8>>, DecodeError> 
     Ok(Some(undone))
 }
 
-/// The ZipMaps whose dictionaries are outputs of the model.
-fn zips(graph: &Graph) -> Vec<&Node> {
-    let is_output = |name: &String| graph.outputs.iter().any(|output| output.name == *name);
-    let whole = |node: &&Node| node.inputs.len() == 1 && node.outputs.len() == 1;
-    let zips = graph.nodes.iter().filter(|node| node.is_ml("ZipMap")).filter(whole);
-    zips.filter(|node| is_output(&node.outputs[0])).collect()
+/// What ZipMaps read whose dictionaries are outputs of the model, by these outputs.
+type Zips<'g> = HashMap<&'g str, &'g str>;
+
+fn zips(graph: &Graph) -> Zips<'_> {
+    let outputs: HashSet<&str> = graph.outputs.iter().map(|output| output.name.as_str()).collect();
+    let zips = graph.nodes.iter().filter_map(zip);
+    zips.filter(|(output, _)| outputs.contains(output)).collect()
 }
 
-fn undo_in(graph: &[u8], zips: &[&Node]) -> Result<Vec<u8>, DecodeError> {
+/// What a node gives and reads, if it is a ZipMap.
+fn zip(node: &Node) -> Option<(&str, &str)> {
+    match (&node.outputs[..], &node.inputs[..]) {
+        ([output], [input]) if node.is_ml("ZipMap") => Some((output, input)),
+        _ => None,
+    }
+}
+
+fn undo_in(graph: &[u8], zips: &Zips<'_>) -> Result<Vec<u8>, DecodeError> {
     let mut undone = Vec::with_capacity(graph.len());
     for field in fields(graph) {
         let Field { number, whole, inside } = field?;
         match (number, inside) {
-            (GRAPH_NODE, Some(node)) if zips.contains(&&Node::decode(node)?) => {}
+            (GRAPH_NODE, Some(node)) if is_undone(&Node::decode(node)?, zips) => {}
             (GRAPH_OUTPUT, Some(output)) => {
                 let name = Value::decode(output)?.name;
-                match zips.iter().find(|zip| zip.outputs[0] == name) {
-                    Some(zip) => {
-                        put(GRAPH_OUTPUT, &floats(&zip.inputs[0]).encode_to_vec(), &mut undone);
+                match zips.get(name.as_str()) {
+                    Some(input) => {
+                        put(GRAPH_OUTPUT, &floats(input).encode_to_vec(), &mut undone);
                     }
                     None => undone.extend_from_slice(whole),
                 }
@@ -67,6 +78,10 @@ fn undo_in(graph: &[u8], zips: &[&Node]) -> Result<Vec<u8>, DecodeError> {
         }
     }
     Ok(undone)
+}
+
+fn is_undone(node: &Node, zips: &Zips<'_>) -> bool {
+    zip(node).is_some_and(|(output, _)| zips.contains_key(output))
 }
 
 /// A tensor as ZipMap takes it; its shape the runtime infers.

@@ -50,7 +50,7 @@ impl Scheme {
         let why = format!(
             "this build has no client for it\n\nhint: build with `cargo build --features {feature}`"
         );
-        Err(BundleError::Uri { uri: uri.into(), why })
+        Err(BundleError::Uri { uri: told(uri), why })
     }
 }
 
@@ -73,8 +73,21 @@ impl Place {
                 }
             },
         };
-        place.map_err(|why| BundleError::Uri { uri: uri.into(), why })
+        place.map_err(|why| BundleError::Uri { uri: told(uri), why })
     }
+}
+
+/// A URI as messages show it: without what may be a secret, before an `@` or behind `?` or `#`.
+pub fn told(uri: &str) -> String {
+    let Some((scheme, rest)) = uri.split_once("://") else { return uri.into() };
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (place, more) = rest.split_at(end);
+    let place = match place.rsplit_once('@') {
+        Some((_, place)) => format!("***@{place}"),
+        None => place.into(),
+    };
+    let more = more.chars().next().map(|mark| format!("{mark}***")).unwrap_or_default();
+    format!("{scheme}://{place}{more}")
 }
 
 fn local(path: PathBuf) -> Result<Place, String> {
@@ -113,7 +126,8 @@ fn remote(uri: &str, rest: &str, scheme: Scheme) -> Result<Place, String> {
     if uri.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
         return Err("blanks, control characters and `\\` are none of a URL".into());
     }
-    let (server, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let folder = rest.split(['?', '#']).next().unwrap_or_default();
+    let (server, path) = folder.split_once('/').unwrap_or((folder, ""));
     // `Url` would take the first part of the path instead.
     if server.is_empty() {
         return Err("it names no host or bucket".into());
@@ -180,6 +194,28 @@ mod tests {
             let Place::Remote(remote) = Place::parse(uri).unwrap() else { panic!("{uri}") };
             assert_eq!(remote.scheme, scheme, "{uri}");
         }
+    }
+
+    /// Whoever put a secret into a URI did wrong, and need not read it in a log.
+    #[test]
+    fn a_secret_in_a_uri_is_not_told() {
+        for uri in [
+            "https://user:S3cret@host/models/7",
+            "https://S3cret@host/models/7",
+            "https://user:S3/c@S3cret@host/models/7",
+            "https://host/models/7?token=S3cret",
+            "https://host/models/7?sig=S3%2Fcret%zz",
+            "https://host/models/../7?sig=S3cret",
+            "https://host/models/7#S3cret",
+            "https://us?er:S3cret@host/models/7",
+            "ftp://user:S3cret@host/7",
+            "file:///models/7?S3cret",
+        ] {
+            let fault = Place::parse(uri).unwrap_err().to_string();
+            assert!(!fault.contains("S3"), "{fault}");
+        }
+        assert_eq!(told("https://a:b@host/7?c"), "https://***@host/7?***");
+        assert_eq!(told("s3://bucket/7"), "s3://bucket/7");
     }
 
     #[test]

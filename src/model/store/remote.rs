@@ -21,7 +21,7 @@ use object_store::{
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::place::{Remote, Scheme};
+use super::place::{self, Remote, Scheme};
 use super::stopped;
 use crate::model::bundle::BundleError;
 use crate::stop::Stop;
@@ -252,7 +252,7 @@ impl HttpService for Guarded {
         {
             // Without its query: that of a signed URL lets in whoever reads it.
             let to = String::from_utf8_lossy(to.as_bytes());
-            let to = to.split(['?', '#']).next().unwrap_or_default().to_owned();
+            let to = place::told(&to);
             return Err(HttpError::new(HttpErrorKind::Decode, Redirect { to }));
         }
         if parts.status.is_success() {

@@ -23,20 +23,40 @@ impl Broker {
 
     /// A broker for one test.
     pub fn start(name: &str) -> Self {
-        Self::start_nodes(name, "1")
+        Self::start_nodes(name, "1", &[])
     }
 
-    fn start_nodes(name: &str, nodes: &str) -> Self {
+    fn start_nodes(name: &str, nodes: &str, settings: &[&str]) -> Self {
         let dir = scratch::folder("brokers").join(name);
         let owner = std::process::id().to_string();
-        let address = script(&["start", "--owner", &owner, "--nodes", nodes], &dir);
+        let mut arguments = vec!["start", "--owner", &owner, "--nodes", nodes];
+        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        let address = script(&arguments, &dir);
         Self { address, dir }
+    }
+
+    /// One with more listeners, of which those that ask who comes allow nothing without an ACL. `keys` is
+    /// the folder that the script asks for. Its address is the plain one; those of the others are TLS's,
+    /// mutual TLS's, SASL's.
+    pub fn start_secure(name: &str, keys: &Path) -> (Self, [String; 3]) {
+        let dir = scratch::folder("brokers").join(name);
+        let owner = std::process::id().to_string();
+        let keys = keys.to_str().expect("the folder's name is text");
+        let told = script(&["start", "--owner", &owner, "--secure", keys], &dir);
+        let mut addresses = told.split(' ').map(str::to_owned);
+        let mut next = || addresses.next().expect("the script tells four addresses");
+        (Self { address: next(), dir }, [next(), next(), next()])
     }
 
     /// One broker of a cluster of two, in which each holds a copy of everything and the other goes
     /// on when this one is gone. Its address is that of both.
     pub fn start_beside_another(name: &str) -> Self {
-        let first = Self::start_nodes(name, "2");
+        Self::start_beside_another_with(name, &[])
+    }
+
+    /// The same, with settings of both brokers, each `key=value`.
+    pub fn start_beside_another_with(name: &str, settings: &[&str]) -> Self {
+        let first = Self::start_nodes(name, "2", settings);
         Self { dir: first.dir.join("second"), ..first }
     }
 

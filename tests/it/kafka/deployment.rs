@@ -15,17 +15,20 @@ use super::instance::Instance;
 use super::{model, scratch};
 use crate::program;
 
+/// A clone is the same deployment, to be configured in another way.
+#[derive(Clone)]
 pub struct Deployment {
     pub name: String,
     pub kafka: Kafka,
     pub topics: Topics,
     folder: PathBuf,
     keys: BTreeMap<&'static str, Value>,
+    variables: Vec<(String, String)>,
     /// Number of the next event that anyone feeds: ids are never given twice.
-    pub next_event: AtomicU64,
+    pub next_event: Arc<AtomicU64>,
     /// Events that the broker took: what it did not take, nobody has to answer.
     pub fed: Arc<AtomicU64>,
-    instances: AtomicU64,
+    instances: Arc<AtomicU64>,
 }
 
 impl Deployment {
@@ -62,13 +65,19 @@ impl Deployment {
         };
         let folder = scratch::folder(&name);
         let keys = defaults(&name, bootstrap_servers, &topics);
-        let (next_event, fed, instances) = Default::default();
-        Self { name, kafka, topics, folder, keys, next_event, fed, instances }
+        let (variables, next_event, fed, instances) = Default::default();
+        Self { name, kafka, topics, folder, keys, variables, next_event, fed, instances }
     }
 
     /// The same, with a key of the configuration set.
     pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
         self.keys.insert(key, value.into());
+        self
+    }
+
+    /// The same, with a variable of the environment set.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.into(), value.into()));
         self
     }
 
@@ -100,7 +109,16 @@ impl Deployment {
         let (path, name) = self.configuration(keys);
         let mut command = program::command();
         command.arg("run").arg("--config").arg(&path);
+        command.envs(self.variables.iter().cloned());
         Instance::spawn(name, command, path.with_extension("log"))
+    }
+
+    /// Starts a command of the program that takes its time.
+    pub fn begin(&self, command: &str, arguments: &[&str]) -> Instance {
+        let (path, name) = self.configuration(&[]);
+        let mut process = program::command();
+        process.args(command.split(' ')).arg("--config").arg(&path).args(arguments);
+        Instance::spawn(name, process, path.with_extension("log"))
     }
 
     /// Runs a command of the program to its end.
@@ -111,6 +129,7 @@ impl Deployment {
             .arg("--config")
             .arg(path)
             .args(arguments)
+            .envs(self.variables.iter().cloned())
             .output();
         output.expect("foretell can be run")
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use foretell::observe::health::Latch;
 use rdkafka::producer::Producer;
 
 use super::deployment::Deployment;
@@ -10,6 +11,7 @@ use super::eventually::SOON;
 use super::feeder::{self, Feeder};
 use super::instance::await_shares;
 use super::probe::Probe;
+use super::reports::{await_ready, await_report};
 use super::transaction;
 
 const PARTITIONS: i32 = 6;
@@ -81,7 +83,7 @@ fn offsets_under_an_open_transaction_are_waited_for() {
 }
 
 /// A broker's fault can leave a transaction open for good. Nobody but an administrator can end it; the
-/// instance says which partitions wait for that, and goes on by itself.
+/// instance says which partitions wait for that, is not ready meanwhile, and goes on by itself.
 #[test]
 fn partitions_that_stand_still_are_told() {
     let deployment =
@@ -95,7 +97,14 @@ fn partitions_that_stand_still_are_told() {
     feeder::burst(&deployment, 1000);
     let instance = deployment.start();
     instance.await_saying(SOON, &["[0, 1, 2, 3, 4, 5]", "stand still", "kafka-transactions.sh"]);
+    let report = await_report(&deployment, "the partitions that stand still", |report| {
+        report.stalled == [0, 1, 2, 3, 4, 5]
+    });
+    let why = report.waits_for.iter().find(|waits| waits.latch == Latch::PartitionsMove);
+    let why = &why.expect("it is not ready, and why").why;
+    assert!(why.starts_with("partitions 0, 1, 2, 3, 4, 5 stand still at worker 0 for "), "{why}");
     open.abort_transaction(SOON).expect("the transaction can be aborted");
     probe.await_all(SOON);
     probe.verdict().is_exactly_once();
+    await_ready(&deployment);
 }

@@ -10,10 +10,18 @@ use rdkafka::producer::{BaseProducer, BaseRecord};
 use super::deployment::Deployment;
 use super::topics::{self, Deliveries};
 
-/// The event of a number, and its key. Its `x` goes round through 0 to 999.
+/// The events of a key are numbered in steps of this.
+pub const KEYS: u64 = 97;
+
+/// What the event of a number says: goes round through 0 to 999.
+pub fn x(number: u64) -> u64 {
+    number % 1000
+}
+
+/// The event of a number, and its key.
 pub fn event(number: u64) -> (String, String) {
-    let (x, kind) = (number % 1000, ["a", "b"][number as usize % 2]);
-    (format!("key-{}", number % 97), format!(r#"{{"id":"{number}","x":{x},"kind":"{kind}"}}"#))
+    let (x, kind) = (x(number), ["a", "b"][number as usize % 2]);
+    (format!("key-{}", number % KEYS), format!(r#"{{"id":"{number}","x":{x},"kind":"{kind}"}}"#))
 }
 
 fn publish_next(deployment: &Deployment, producer: &BaseProducer<Deliveries>) {

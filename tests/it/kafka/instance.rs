@@ -37,6 +37,14 @@ impl Instance {
         Self { name, child, log, started: Instant::now() }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL: it ends on the spot.
     pub fn kill(mut self) {
         self.signal("KILL");
@@ -46,8 +54,13 @@ impl Instance {
     /// SIGTERM: it is asked to end. Gives how it did, and how long that took.
     pub fn terminate(&mut self, within: Duration) -> (End, Duration) {
         let asked = Instant::now();
-        self.signal("TERM");
+        self.ask_to_end();
         (self.end(within), asked.elapsed())
+    }
+
+    /// SIGTERM alone.
+    pub fn ask_to_end(&self) {
+        self.signal("TERM");
     }
 
     /// SIGSTOP: it does nothing until it is thawed, and does not know.
@@ -61,7 +74,7 @@ impl Instance {
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -s {name} failed");
     }
 
@@ -109,13 +122,16 @@ impl Instance {
 /// Waits until the instances share all of `partitions`, and each has some.
 pub fn await_shares(within: Duration, partitions: i32, instances: &[&Instance]) {
     let what = format!("{} instances to share {partitions} partitions", instances.len());
-    eventually(within, &what, || {
-        let shares: Vec<_> = instances.iter().map(|instance| instance.partitions()).collect();
-        let mut all = shares.concat();
-        all.sort_unstable();
-        let has_some = shares.iter().all(|share| !share.is_empty());
-        (has_some && all.iter().copied().eq(0..partitions)).then_some(())
-    });
+    eventually(within, &what, || do_share(partitions, instances).then_some(()));
+}
+
+/// Whether the instances share all of `partitions`, and each has some.
+pub fn do_share(partitions: i32, instances: &[&Instance]) -> bool {
+    let shares: Vec<_> = instances.iter().map(|instance| instance.partitions()).collect();
+    let mut all = shares.concat();
+    all.sort_unstable();
+    let has_some = shares.iter().all(|share| !share.is_empty());
+    has_some && all.iter().copied().eq(0..partitions)
 }
 
 impl Drop for Instance {

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use rdkafka::producer::Producer;
+
 use super::deployment::Deployment;
 use super::eventually::{SOON, eventually};
 use super::feeder;
 use super::instance::await_shares;
 use super::probe::Probe;
-use super::topics;
+use super::reports::await_report;
+use super::{topics, transaction};
 
 const PARTITIONS: i32 = 3;
 
@@ -104,6 +107,30 @@ fn events_deleted_unread_are_counted_and_passed_over_where_told_so() {
     // Those that are gone cannot be compared any more; the others have one answer each.
     let verdict = probe.verdict();
     assert_eq!((verdict.lost, verdict.disordered), (vec![], vec![]), "expected none lost besides");
+}
+
+/// The marker at the end of a transaction takes an offset, and what was aborted does: nobody waits for those.
+#[test]
+fn behind_the_last_event_of_a_transaction_nothing_waits() {
+    let deployment = Deployment::new("markers", 1);
+    let mut probe = Probe::new(&deployment);
+    let producer = transaction::begin(&deployment, "producer", SOON);
+    let topic = &deployment.topics.events;
+    transaction::send(&producer, topic, "key", r#"{"id":"kept","x":1}"#);
+    producer.commit_transaction(SOON).expect("the transaction ends");
+    producer.begin_transaction().expect("another begins");
+    transaction::send(&producer, topic, "key", r#"{"id":"aborted","x":1}"#);
+    producer.abort_transaction(SOON).expect("it is aborted");
+    let _instance = deployment.start();
+    probe.await_answers(SOON, 1);
+    let report = await_report(&deployment, "a partition in which nothing waits", |report| {
+        let partition = report.partitions.first();
+        report.totals.predictions == 1 && partition.is_some_and(|partition| partition.lag == 0)
+    });
+    assert_eq!(
+        report.partitions[0].next_offset, 1,
+        "the event behind which three offsets are none"
+    );
 }
 
 /// Their partitions change hands while most have no place to read from yet.

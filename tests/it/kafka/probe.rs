@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::deployment::Deployment;
 use super::eventually::eventually;
-use super::{model, topics};
+use super::{letters, model, topics};
 
 /// Nothing more comes for so long: what there is has been read.
 const QUIET: Duration = Duration::from_millis(10);
@@ -62,10 +62,13 @@ impl<'a> Probe<'a> {
             // That a partition is read to its end is a step too, and others may hold more.
             while last.elapsed() < QUIET && began.elapsed() < READ_MAX {
                 if let Step::Record(record) = tail.next(QUIET / 2).expect("the topic can be read") {
+                    last = Instant::now();
+                    if letters::is_note(&record) {
+                        continue;
+                    }
                     let answer = Answer::of(record);
                     self.answered.insert(answer.input);
                     self.answers.push(answer);
-                    last = Instant::now();
                 }
             }
         }

@@ -20,3 +20,14 @@ pub fn await_report(
         values.map(|value| serde_json::from_slice(value).expect("a report is JSON")).find(&shows)
     })
 }
+
+/// Waits until the last report is one of a ready instance. For deployments of one instance.
+#[track_caller]
+pub fn await_ready(deployment: &Deployment) {
+    eventually(SOON, "the last report to be one of a ready instance", || {
+        let records = topics::read(deployment, &deployment.topics.reports);
+        let last = records.last().and_then(|record| record.value.as_deref())?;
+        let report: Report = serde_json::from_slice(last).expect("a report is JSON");
+        report.ready.then_some(())
+    });
+}

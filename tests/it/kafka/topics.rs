@@ -74,6 +74,9 @@ impl ProducerContext for Deliveries {
 pub fn producer(deployment: &Deployment, taken: &Arc<AtomicU64>) -> BaseProducer<Deliveries> {
     client(deployment)
         .set("enable.idempotence", "true")
+        // With more in flight, one that reaches a new leader before those sent ahead of it to the old
+        // one is out of order there, and that is the end of the producer.
+        .set("max.in.flight.requests.per.connection", "1")
         .set("message.timeout.ms", SOON.as_millis().to_string())
         .create_with_context(Deliveries(Arc::clone(taken)))
         .expect("a producer can be made")

@@ -29,10 +29,11 @@ pub enum Fate {
     Nothing,
 }
 
-/// The `number`th event of a run.
-pub fn event(number: usize, rng: &mut fastrand::Rng) -> (Stored, Fate) {
+/// The `number`th event of a run. `is_garbage`: its producer is broken.
+pub fn event(number: usize, is_garbage: bool, rng: &mut fastrand::Rng) -> (Stored, Fate) {
     let id = format!("event-{number}");
-    let (value, fate) = match rng.u32(..20) {
+    let dice = if is_garbage { 2 } else { rng.u32(..20) };
+    let (value, fate) = match dice {
         0 | 1 => (None, Fate::Nothing),
         2..=5 => {
             let (value, reason) = poison(&id, rng);

@@ -3,6 +3,7 @@
 //!
 //! One seed is one run, always the same. `FORETELL_SIM_SEED=17 cargo test --test it simulation`
 //! plays a single one and tells each fault, what it led to, and how each transaction ends.
+//! `FORETELL_SIM_SEEDS=10000` plays more of them (`make chaos` does).
 
 mod check;
 mod events;
@@ -19,6 +20,7 @@ use foretell::bus::memory::faults::{Broken, Fault, Sight, Tally};
 use check::check;
 use run::{Deed, run};
 
+/// Unless `FORETELL_SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 1_000;
 /// That a law was taken away shows within so many seeds.
 const SEEDS_TO_NOTICE: u64 = 300;
@@ -26,11 +28,13 @@ const SEEDS_TO_NOTICE: u64 = 300;
 /// What many runs add up to.
 #[derive(Default)]
 struct Sum {
+    seeds: u64,
     tally: Tally,
     deeds: BTreeMap<Deed, u64>,
     predictions: usize,
     dead_letters: usize,
     retries: u64,
+    holds: u64,
     steps: u64,
     failed: BTreeMap<u64, Vec<String>>,
 }
@@ -43,13 +47,17 @@ fn every_event_has_one_outcome_whatever_goes_wrong() {
             tell();
             seed..seed + 1
         }
-        Err(_) => 0..SEEDS,
+        Err(_) => {
+            let seeds = std::env::var("FORETELL_SIM_SEEDS").ok().filter(|seeds| !seeds.is_empty());
+            let seeds = seeds.map(|seeds| seeds.parse().expect("FORETELL_SIM_SEEDS is a number"));
+            0..seeds.unwrap_or(SEEDS)
+        }
     };
     let alone = seeds.end - seeds.start == 1;
     let sum = play(seeds, None);
     println!(
-        "{} steps, {} predictions, {} dead letters, {} retries",
-        sum.steps, sum.predictions, sum.dead_letters, sum.retries
+        "{} seeds, {} steps, {} predictions, {} dead letters, {} retries, {} turns that held a batch back",
+        sum.seeds, sum.steps, sum.predictions, sum.dead_letters, sum.retries, sum.holds
     );
     println!("{:?}\n{:?}\n{:?}", sum.deeds, sum.tally.faults, sum.tally.sights);
     if let Some((seed, faults)) = sum.failed.first_key_value() {
@@ -66,15 +74,33 @@ fn every_event_has_one_outcome_whatever_goes_wrong() {
 
 /// A simulation in which nothing goes wrong proves nothing.
 fn everything_happened(sum: &Sum) {
-    use Deed::{Join, Kill, Leave, Rollback, Shadow, Swap, UnservedEvents};
+    use Deed::{
+        Break, Freeze, Join, Kill, Leave, Mend, Outage, Resume, Rollback, Shadow, Storm, Swap,
+        UnservedEvents,
+    };
     let mut missing: Vec<String> = Vec::new();
     let faults = Fault::ALL.iter().filter(|fault| !sum.tally.faults.contains_key(fault));
     missing.extend(faults.map(|fault| format!("{fault:?}")));
     let sights = Sight::ALL.iter().filter(|sight| !sum.tally.sights.contains_key(sight));
     missing.extend(sights.map(|sight| format!("{sight:?}")));
-    let deeds = [Join, Kill, Leave, Rollback, Shadow, Swap, UnservedEvents];
+    let deeds = [
+        Break,
+        Freeze,
+        Join,
+        Kill,
+        Leave,
+        Mend,
+        Outage,
+        Resume,
+        Rollback,
+        Shadow,
+        Storm,
+        Swap,
+        UnservedEvents,
+    ];
     let deeds = deeds.iter().filter(|deed| !sum.deeds.contains_key(deed));
     missing.extend(deeds.map(|deed| format!("{deed:?}")));
+    missing.extend((sum.holds == 0).then(|| "a batch that is held back".into()));
     assert!(missing.is_empty(), "never happened: {}", missing.join(", "));
 }
 
@@ -129,6 +155,7 @@ fn play(seeds: std::ops::Range<u64>, broken: Option<Broken>) -> Sum {
 
 impl Sum {
     fn add(&mut self, seed: u64, left: &run::Left, faults: Vec<String>) {
+        self.seeds += 1;
         self.tally.add(&left.tally);
         for (deed, count) in &left.deeds {
             *self.deeds.entry(*deed).or_default() += count;
@@ -136,6 +163,7 @@ impl Sum {
         self.predictions += left.predictions.len();
         self.dead_letters += left.dead_letters.len();
         self.retries += left.counted.retries;
+        self.holds += left.counted.holds;
         self.steps += left.steps;
         if !faults.is_empty() {
             self.failed.insert(seed, faults);

@@ -7,6 +7,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use foretell::batch::Bounds;
+use foretell::breaker::Breaker;
 use foretell::bus::Fatal;
 use foretell::bus::memory::cluster::{MemoryCluster, WORLD};
 use foretell::bus::memory::faults::{Broken, Faults, Tally};
@@ -22,7 +23,7 @@ use foretell::serving::{Served, Serving};
 use foretell::shadow::Shadow;
 use foretell::worker::Worker;
 
-use super::events::{Input, LETTER_BYTES_MAX, event};
+use super::events::{Fate, Input, LETTER_BYTES_MAX, event};
 use super::versions::version;
 
 /// The events topic, as predictions name it.
@@ -31,8 +32,16 @@ const VERSIONS: usize = 5;
 const WORKERS_MAX: usize = 4;
 /// What the world does before it lets the workers finish.
 const ACTS: usize = 400;
+/// As many more join at once, and leave at once.
+const GUESTS: usize = 3;
+/// Sessions last 150 steps and transactions 300: some frozen workers are missed, some are not.
+const FROZEN_STEPS_MAX: u64 = 600;
+const AWAY_STEPS_MAX: u64 = 400;
 /// So many turns of the world without everything settled, and nothing going wrong: it is stuck.
 const DRAIN_TURNS_MAX: usize = 20_000;
+
+/// How often workers are told to go on, once nothing goes wrong any more, in turns of the world.
+const RESUME_EVERY: usize = 50;
 
 /// What a run leaves behind, for the checker to judge.
 pub struct Left {
@@ -66,6 +75,8 @@ pub struct Counted {
     pub predictions: u64,
     pub dead_letters: u64,
     pub retries: u64,
+    /// Turns that held a batch back.
+    pub holds: u64,
 }
 
 /// What the world does to the workers.
@@ -77,12 +88,24 @@ pub enum Deed {
     Leave,
     /// A worker dies wherever it is, a batch in hand, perhaps a transaction open.
     Kill,
+    /// A worker does nothing for a while, wherever it is, and does not know.
+    Freeze,
+    /// Several workers join at once, and as many leave at once.
+    Storm,
+    /// No broker answers for a while.
+    Outage,
     /// A version is swapped in.
     Swap,
     /// A version that served before is swapped in again, under a new control offset.
     Rollback,
     /// A version is swapped in that has a shadow.
     Shadow,
+    /// The producer breaks, and sends nothing but garbage from now on.
+    Break,
+    /// It is mended.
+    Mend,
+    /// Workers that hold garbage back are told to go on.
+    Resume,
     /// Events arrive while a worker has no version to score them with.
     UnservedEvents,
 }
@@ -123,6 +146,9 @@ struct World<'s, 'e> {
     encoder: Encoder,
     bounds: Bounds,
     tile_rows: usize,
+    /// Window and bound of the workers' breakers.
+    breaker: (usize, Option<f64>),
+    is_broken: bool,
     versions: Vec<Arc<Version>>,
     workers: Vec<Hand<'s>>,
     gone: Vec<Hand<'s>>,
@@ -136,6 +162,9 @@ struct Hand<'s> {
     client: Client,
     transactional_id: String,
     leave: Arc<AtomicBool>,
+    /// It is frozen until then.
+    thaws: Option<u64>,
+    was_killed: bool,
     thread: ScopedJoinHandle<'s, Counted>,
 }
 
@@ -150,6 +179,8 @@ impl<'s, 'e> World<'s, 'e> {
             serving: Serving::default(),
             bounds: Bounds { rows_max, bytes_max: rng.usize(500..20_000), age_max },
             tile_rows: rng.usize(1..=16),
+            breaker: (rng.usize(1..=60), rng.bool().then(|| rng.f64() * 0.8)),
+            is_broken: false,
             versions: (0..VERSIONS).map(|number| version(number, &encoder)).collect(),
             encoder,
             rng,
@@ -169,26 +200,65 @@ impl<'s, 'e> World<'s, 'e> {
     fn play(&mut self) {
         for _ in 0..ACTS {
             drop(self.cluster.step(WORLD));
+            let now = self.cluster.look().clock;
+            self.thaw(now);
             match self.rng.u32(..100) {
                 0..20 => self.publish(),
                 20..23 => self.swap(),
                 23..25 if self.workers.len() < WORKERS_MAX => self.add_worker(),
                 25..26 => self.remove_worker(Deed::Leave),
                 26..28 => self.remove_worker(Deed::Kill),
+                28..30 if self.is_broken => self.mend(),
+                28..29 => {
+                    self.is_broken = true;
+                    self.did(Deed::Break);
+                }
+                30 => self.resume(),
+                31..33 => self.freeze(now),
+                33 => self.storm(),
+                34 if self.rng.bool() => {
+                    self.cluster.go_away(self.rng.u64(1..=AWAY_STEPS_MAX));
+                    self.did(Deed::Outage);
+                }
                 _ => {}
             }
         }
     }
 
-    /// From here on nothing goes wrong. Says whether everything came to be settled.
+    fn mend(&mut self) {
+        self.is_broken = false;
+        self.did(Deed::Mend);
+    }
+
+    fn resume(&mut self) {
+        self.serving.resume();
+        self.did(Deed::Resume);
+    }
+
+    /// From here on nothing goes wrong. Says whether everything came to be settled. What is held back is let
+    /// go of in one of two ways: somebody says so, or the newest events are sound.
     fn drain(&mut self) -> bool {
         self.cluster.calm();
+        self.thaw(u64::MAX);
+        // With the guests' turns between its own, a large batch would outlast its transaction.
+        while self.workers.len() > WORKERS_MAX {
+            self.remove_worker(Deed::Leave);
+        }
         self.swap();
+        self.mend();
+        let is_told = self.rng.bool();
+        let partitions = self.cluster.look().events.len() as i32;
+        for _ in 0..if is_told { 0 } else { self.breaker.0 } {
+            (0..partitions).for_each(|partition| self.publish_to(partition, true));
+        }
         if self.workers.is_empty() {
             self.add_worker();
         }
-        for _ in 0..DRAIN_TURNS_MAX {
+        for turn in 0..DRAIN_TURNS_MAX {
             drop(self.cluster.step(WORLD));
+            if is_told && turn % RESUME_EVERY == 0 {
+                self.resume();
+            }
             if self.cluster.is_settled() {
                 return true;
             }
@@ -210,6 +280,7 @@ impl<'s, 'e> World<'s, 'e> {
             sum.predictions += counted.predictions;
             sum.dead_letters += counted.dead_letters;
             sum.retries += counted.retries;
+            sum.holds += counted.holds;
         }
         sum
     }
@@ -221,11 +292,21 @@ impl<'s, 'e> World<'s, 'e> {
         let partitions = self.cluster.look().events.len();
         for _ in 0..self.rng.usize(1..=12) {
             let partition = self.rng.usize(..partitions) as i32;
-            let gap = if self.rng.u32(..5) == 0 { self.rng.i64(1..=3) } else { 0 };
-            let (event, fate) = event(self.inputs.len(), &mut self.rng);
-            let offset = self.cluster.publish(partition, gap, event.clone());
-            self.inputs.push(Input { partition, offset, event, fate });
+            self.publish_to(partition, false);
         }
+    }
+
+    /// Publishes an event that everybody can score, or any.
+    fn publish_to(&mut self, partition: i32, is_sound: bool) {
+        let gap = if self.rng.u32(..5) == 0 { self.rng.i64(1..=3) } else { 0 };
+        let (event, fate) = loop {
+            let (event, fate) = event(self.inputs.len(), self.is_broken, &mut self.rng);
+            if !is_sound || matches!(fate, Fate::Prediction { .. }) {
+                break (event, fate);
+            }
+        };
+        let offset = self.cluster.publish(partition, gap, event.clone());
+        self.inputs.push(Input { partition, offset, event, fate });
     }
 
     fn swap(&mut self) {
@@ -247,8 +328,10 @@ impl<'s, 'e> World<'s, 'e> {
 
     fn add_worker(&mut self) {
         let client = self.cluster.client();
-        // Some come back under the id of one that is gone, as a restarted instance does.
-        let ids: Vec<_> = self.gone.iter().map(|hand| &hand.transactional_id).collect();
+        // Some come back under the id of one that died, as a restarted instance does. One that was told to
+        // leave may still be at work, and two of one id keep each other from it for ever.
+        let dead = self.gone.iter().filter(|hand| hand.was_killed);
+        let ids: Vec<_> = dead.map(|hand| &hand.transactional_id).collect();
         let free = |id: &&&String| self.workers.iter().all(|hand| hand.transactional_id != ***id);
         let known = self.rng.choice(ids.iter().filter(free).collect::<Vec<_>>());
         let transactional_id = match known.filter(|_| self.rng.bool()) {
@@ -257,7 +340,14 @@ impl<'s, 'e> World<'s, 'e> {
         };
         let leave = Arc::new(AtomicBool::new(false));
         let thread = self.spawn(client, transactional_id.clone(), leave.clone());
-        self.workers.push(Hand { client, transactional_id, leave, thread });
+        self.workers.push(Hand {
+            client,
+            transactional_id,
+            leave,
+            thaws: None,
+            was_killed: false,
+            thread,
+        });
         self.did(Deed::Join);
     }
 
@@ -270,6 +360,7 @@ impl<'s, 'e> World<'s, 'e> {
         let turns = self.cluster.take_turns(client);
         let (cluster, serving) = (self.cluster.clone(), self.serving.clone());
         let (encoder, bounds, tile_rows) = (self.encoder.clone(), self.bounds, self.tile_rows);
+        let (window_rows, ratio_max) = self.breaker;
         self.scope.spawn(move || {
             turns.begin();
             let options = Options { transactional_id, bounds, letter_bytes_max: LETTER_BYTES_MAX };
@@ -277,7 +368,9 @@ impl<'s, 'e> World<'s, 'e> {
             if let Ok(bus) = MemoryBus::join(&cluster, client, options) {
                 let outbox = Outbox::forwarding(&output().forward_headers);
                 let recent = Recent::new(100);
-                let worker = Worker::new(bus, serving.clone(), recent, encoder, outbox, tile_rows);
+                let breaker = Breaker::new(window_rows, ratio_max);
+                let slot = serving.clone();
+                let worker = Worker::new(bus, slot, recent, encoder, outbox, breaker, tile_rows);
                 if await_version(&serving, &cluster, client, &leave) {
                     work(worker, &leave, &mut counted);
                 }
@@ -286,14 +379,52 @@ impl<'s, 'e> World<'s, 'e> {
         })
     }
 
+    /// Until some time to come.
+    fn freeze(&mut self, now: u64) {
+        let Some(hand) = self.rng.choice(&mut self.workers) else { return };
+        if hand.thaws.is_none() {
+            hand.thaws = Some(now + self.rng.u64(1..=FROZEN_STEPS_MAX));
+            self.cluster.freeze(hand.client);
+            self.did(Deed::Freeze);
+        }
+    }
+
+    /// Those whose time has come.
+    fn thaw(&mut self, now: u64) {
+        for hand in &mut self.workers {
+            if hand.thaws.take_if(|thaws| *thaws <= now).is_some() {
+                self.cluster.thaw(hand.client);
+            }
+        }
+    }
+
+    /// Guests come, or those of before go.
+    fn storm(&mut self) {
+        let leave = self.workers.len() > WORKERS_MAX;
+        for _ in 0..GUESTS {
+            if leave {
+                self.remove_worker(Deed::Leave);
+            } else {
+                self.add_worker();
+            }
+        }
+        self.did(Deed::Storm);
+    }
+
     fn remove_worker(&mut self, deed: Deed) {
         if self.workers.is_empty() {
             return;
         }
-        let hand = self.workers.swap_remove(self.rng.usize(..self.workers.len()));
+        let mut hand = self.workers.swap_remove(self.rng.usize(..self.workers.len()));
         match deed {
-            Deed::Kill => self.cluster.kill(hand.client),
-            _ => hand.leave.store(true, Ordering::Relaxed),
+            Deed::Kill => {
+                self.cluster.kill(hand.client);
+                hand.was_killed = true;
+            }
+            _ => {
+                self.cluster.thaw(hand.client);
+                hand.leave.store(true, Ordering::Relaxed);
+            }
         }
         self.gone.push(hand);
         self.did(deed);
@@ -327,6 +458,7 @@ fn work(mut worker: Worker<MemoryBus>, leave: &AtomicBool, counted: &mut Counted
                 counted.predictions += turn.predictions;
                 counted.dead_letters += turn.dead_letters.values().sum::<u64>();
                 counted.retries += turn.retries;
+                counted.holds += u64::from(turn.held.is_some());
             }
             // Dropped as it is, batch in hand: the nearest that a thread can come to dying.
             Err(Fatal::Unavailable(_)) => return,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressFinish, ProgressState, ProgressStyle};
 
 use crate::bus::Fatal;
 use crate::bus::range::{Edge, Span};
@@ -37,7 +37,7 @@ pub fn to_end(
         tail.spans().map(|(_, span)| count(&span).unsigned_abs()).sum()
     };
     let bar = bar(offsets(|span| span.stop - span.first, tail), what);
-    let mut idle_since = None;
+    let (mut idle_since, mut moved) = (None, Instant::now());
     for records in 1_u64.. {
         match tail.visit(TICK, &mut take)? {
             Step::Record(taken) => {
@@ -52,17 +52,19 @@ pub fn to_end(
                 }
             }
         }
-        if records.is_multiple_of(RECORDS_A_MOVE) {
+        if records.is_multiple_of(RECORDS_A_MOVE) || moved.elapsed() > TICK {
+            moved = Instant::now();
             bar.set_position(offsets(|span| span.next - span.first, tail));
         }
     }
-    bar.finish_and_clear();
     Ok(())
 }
 
-/// Shown on a terminal only.
+/// Shown on a terminal only, until it is dropped.
 fn bar(offsets: u64, what: &str) -> ProgressBar {
-    let bar = ProgressBar::new(offsets).with_message(what.to_owned());
+    let bar = ProgressBar::new(offsets)
+        .with_message(what.to_owned())
+        .with_finish(ProgressFinish::AndClear);
     let template = "{msg} {bar:30} {human_pos} of {human_len} · {rate}/s · {eta} left";
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
