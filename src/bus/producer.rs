@@ -17,7 +17,7 @@ use super::context::{Context, Undelivered, is_purge};
 use super::native::{self, Outgoing};
 use super::options::{self, Options};
 use super::refusal::{Operation, Resource, is_authorization};
-use super::{Fatal, admin};
+use super::{Fatal, look};
 use crate::record::Header;
 use crate::stop::Stop;
 
@@ -80,7 +80,7 @@ impl Producer {
 
     /// Sees that none of the topics it writes to was deleted.
     pub fn see_topics(&self, topics: &[&str]) -> Result<(), Fatal> {
-        admin::see_topics(self.client.client(), topics, Operation::Write, LOOK)
+        look::see_topics(self.client.client(), topics, Operation::Write, LOOK)
     }
 
     fn init_transactions(&self, stop: &Stop) -> Result<(), Trouble> {
