@@ -460,7 +460,9 @@ impl Bus for KafkaBus {
     }
 
     fn stand(&mut self) -> Stand {
-        self.consumer.as_ref().map(Consumer::stand).unwrap_or_default()
+        let mut stand = self.consumer.as_ref().map(Consumer::stand).unwrap_or_default();
+        stand.add_unsettled(&self.spare);
+        stand
     }
 
     fn rebalances(&self) -> u64 {
