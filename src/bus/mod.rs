@@ -31,6 +31,7 @@
 //! from a seed.
 
 pub mod admin;
+mod bounded;
 pub mod consumer;
 pub mod context;
 pub mod embedded;
