@@ -53,7 +53,7 @@ pub struct KafkaBus {
     /// When the last batch was settled.
     settled: Instant,
     fenced: Vec<Instant>,
-    /// Beats before each step of the client that has a bound.
+    /// Beats before each step of the client.
     heart: Heart,
     stop: Stop,
 }
@@ -377,6 +377,9 @@ impl Bus for KafkaBus {
         // What was kept aside may be a whole batch.
         while !batch.is_full(&self.options.bounds) {
             let came = self.poll(timeout, batch)?;
+            if !came {
+                self.heart.beat();
+            }
             if self.stop.is_requested() {
                 break;
             }
