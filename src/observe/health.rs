@@ -222,7 +222,7 @@ mod tests {
         let begin = Instant::now();
         assert_eq!(pulse.fault(begin + 10 * limit), None);
         pulse.heart.beat();
-        assert_eq!(pulse.fault(begin + limit), None);
+        assert_eq!(pulse.fault(begin + limit / 2), None);
         let stuck = "worker 1 has been stuck in one step for ";
         let fault = pulse.fault(Instant::now() + 2 * limit);
         assert!(fault.as_ref().is_some_and(|fault| fault.starts_with(stuck)), "{fault:?}");

@@ -13,7 +13,7 @@ use super::stage::{PARTITIONS, Stage, Struck};
 use super::witness::Witness;
 use crate::kafka::broker::Broker;
 use crate::kafka::deployment::Deployment;
-use crate::kafka::eventually::{SOON, eventually};
+use crate::kafka::eventually::{SOON, becomes, eventually};
 use crate::kafka::feeder::Feeder;
 use crate::kafka::instance::do_share;
 use crate::kafka::topics;
@@ -55,9 +55,8 @@ pub fn run(settings: &Settings) {
     feeder.stop();
     let Run { witness, recoveries, stage: _at_work, .. } = run;
     let fed = deployment.fed.load(Ordering::Relaxed);
-    eventually(2 * SOON, &format!("all of {fed} events to be answered"), || {
-        (witness.look().rows.len() as u64 >= fed).then_some(())
-    });
+    // If not, the audit names those that were not.
+    becomes(2 * SOON, || witness.look().rows.len() as u64 >= fed);
     // Whoever says something twice shall have had the time to.
     let_pass(Duration::from_secs(1));
     let verdict = audit(&deployment, witness.dismiss());
