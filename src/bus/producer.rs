@@ -23,7 +23,7 @@ use super::{Fatal, bounded, look};
 use crate::record::Header;
 use crate::stop::Stop;
 
-/// How long one step of a transaction may take before its producer is given up.
+/// How long one step of a transaction may take at most before its producer is given up.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Who keeps a bound comes back within this time of it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -53,6 +53,8 @@ pub struct Producer {
     client: Arc<BaseProducer<Context>>,
     context: Context,
     transactional_id: Option<String>,
+    /// How long the end of a transaction may take: the brokers give up those that are open for longer.
+    patience: Duration,
     /// What is read in the transaction: for who has to be told which right is lacking.
     events: String,
     group: String,
@@ -72,6 +74,7 @@ impl Producer {
             client: Arc::new(client),
             context,
             transactional_id: id.map(Into::into),
+            patience: PATIENCE.min(Duration::from_millis(options.delivery.transaction_timeout_ms)),
             events: options.topics.events.clone(),
             group: options.consumer.group_id.clone(),
             predictions: options.topics.predictions.clone(),
@@ -173,7 +176,7 @@ impl Producer {
     ) -> Result<(), Trouble> {
         self.begin()?;
         let member = member_metadata(consumer)?;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         self.send_offsets(offsets, member, until)?;
         self.commit_transaction(until)
     }
@@ -208,7 +211,7 @@ impl Producer {
         if !self.open {
             return Ok(());
         }
-        self.commit_transaction(Instant::now() + PATIENCE)
+        self.commit_transaction(Instant::now() + self.patience)
     }
 
     fn commit_transaction(&mut self, until: Instant) -> Result<(), Trouble> {
