@@ -7,7 +7,6 @@
 mod faces;
 mod rounds;
 mod threads;
-mod watch;
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -32,12 +31,10 @@ use crate::control::message::Message;
 use crate::control::say::say;
 use crate::encode::Encoder;
 use crate::features::decode::Limits;
-use crate::heart::Heart;
 use crate::model::gate::{self, Admitted, Check, Expected, Refusal, Settings, Times};
 use crate::model::signature::PublicKey;
 use crate::model::store::{self, Store, cache};
 use crate::model::version::Version;
-use crate::observe::health::Patience;
 use crate::observe::status::{Identity, Status};
 use crate::outbox::Outbox;
 use crate::recent::Recent;
@@ -47,7 +44,6 @@ use crate::worker::Worker;
 use rounds::work;
 pub use threads::signal;
 use threads::{Ended, drain_all, note, spawn, wished};
-use watch::hangs;
 
 /// An instance, ready to start.
 pub struct App {
@@ -61,7 +57,7 @@ pub struct App {
     recent: Recent,
     status: Status,
     /// One a worker.
-    hearts: Vec<Heart>,
+    workers: usize,
     listener: Option<TcpListener>,
     stop: Stop,
 }
@@ -95,12 +91,8 @@ impl App {
             workers => workers,
         };
         let recent = Recent::new(config.gate.replay_rows);
-        let patience = Patience {
-            worker: Duration::from_millis(config.consumer.max_poll_interval_ms),
-            partition: options.patience(),
-        };
         let identity = identity(&config, configured.as_deref());
-        let status = Status::new(identity, workers, patience, stop.clone());
+        let status = Status::new(identity, workers, options.patience(), stop.clone());
         Ok(Self {
             config,
             options,
@@ -111,7 +103,7 @@ impl App {
             serving: Serving::default(),
             recent,
             status,
-            hearts: (0..workers).map(|_| Heart::default()).collect(),
+            workers,
             listener,
             stop,
         })
@@ -160,13 +152,11 @@ impl App {
             Arc::clone(&drained),
         ));
         let group = &self.config.consumer.group_id;
-        tracing::info!(workers = self.hearts.len(), group, %http, "started");
+        tracing::info!(workers = self.workers, group, %http, "started");
         let first = tokio::select! {
             first = endings.recv() => first,
             () = signal(), if signals => None,
             () = wished(&stop) => None,
-            // Its thread is not waited for.
-            (worker, error) = hangs(self.hearts.clone()) => Some((format!("worker-{worker}"), Err(error))),
         };
         stop.request(drain);
         tracing::info!(timeout_ms = drain.as_millis() as u64, "draining");
@@ -183,12 +173,12 @@ impl App {
 
     /// One thread a worker, one for the loader; says how many.
     fn spawn(&self, ended: &UnboundedSender<Ended>) -> Result<usize, Fatal> {
-        for index in 0..self.hearts.len() {
+        for index in 0..self.workers {
             spawn(format!("worker-{index}"), ended.clone(), self.worker(index))?;
         }
         let load = self.loader();
         spawn("loader".into(), ended.clone(), load)?;
-        Ok(self.hearts.len() + 1)
+        Ok(self.workers + 1)
     }
 
     /// What a worker's thread does.
@@ -203,7 +193,6 @@ impl App {
         let DeadLetters { ratio_max, window_rows } = self.config.dead_letters;
         let breaker = Breaker::new(window_rows, ratio_max.share());
         let status = self.status.worker(index);
-        let heart = self.hearts[index].clone();
         let id = format!("foretell-{}-{index}", self.status.instance());
         move || {
             // Nothing is consumed before the control log is read and a version serves.
@@ -211,7 +200,7 @@ impl App {
                 return Ok(());
             }
             let id = options.is_exactly_once().then_some(id);
-            let bus = KafkaBus::join(options, id, heart, stop.clone())?;
+            let bus = KafkaBus::join(options, id, status.heart(), stop.clone())?;
             status.joined();
             let mut worker = Worker::new(bus, serving, recent, encoder, outbox, breaker, tile_rows);
             let outcome = work(&mut worker, &status, &stop);

@@ -26,6 +26,8 @@ const HEADER_OVERHEAD: usize = 16;
 
 /// The header of a dead letter that says what a person needs to find the fault.
 pub const MESSAGE: &str = "__connect.errors.exception.message";
+/// The header that counts how often an event was refused.
+pub const ATTEMPT: &str = "foretell.attempt";
 
 /// The value of a record on the predictions topic.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -168,9 +170,9 @@ pub const DEAD_LETTER_HEADERS: [&str; 9] = [
     "__connect.errors.offset",
     "__connect.errors.stage",
     "__connect.errors.class.name",
-    "__connect.errors.exception.message",
+    MESSAGE,
     "foretell.reason",
-    "foretell.attempt",
+    ATTEMPT,
     "foretell.omitted_bytes",
 ];
 
@@ -368,7 +370,7 @@ impl Encoder {
             .header("__connect.errors.class.name", format_args!("foretell.reject.{reason:?}"))
             .header(MESSAGE, &reject.message)
             .header("foretell.reason", reason)
-            .header("foretell.attempt", attempt(batch, row));
+            .header(ATTEMPT, attempt(batch, row));
         match keeps {
             Keeps::All => {}
             Keeps::KeyAndHeaders => {
@@ -383,7 +385,7 @@ impl Encoder {
 
 /// 1, or one more than an event that was put back says of itself.
 fn attempt(batch: &Batch, row: usize) -> u64 {
-    let before = batch.headers(row).find(|header| header.name == b"foretell.attempt");
+    let before = batch.headers(row).find(|header| header.name == ATTEMPT.as_bytes());
     let text = before.and_then(|header| std::str::from_utf8(header.value?).ok());
     text.and_then(|text| text.parse::<u64>().ok()).map_or(1, |before| before.saturating_add(1))
 }

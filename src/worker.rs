@@ -252,9 +252,13 @@ impl<B: Bus> Worker<B> {
         self.recent.keep(values);
     }
 
-    /// Where the partitions stand that this worker has.
+    /// Where the partitions stand that this worker has. What it holds back has not been dealt with.
     pub fn stand(&mut self) -> Stand {
-        self.bus.stand()
+        let mut stand = self.bus.stand();
+        if self.hold.is_some() {
+            stand.add_unsettled(&self.batch);
+        }
+        stand
     }
 
     /// Rebalances that this worker has taken part in.

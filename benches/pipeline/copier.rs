@@ -46,8 +46,11 @@ fn transaction(
     let mut next = BTreeMap::new();
     let mut began = None;
     while began.is_none_or(|began: Instant| began.elapsed() < COMMIT_EVERY) {
-        let Some(message) = consumer.poll(Duration::from_millis(5)) else { continue };
-        let message = message?;
+        let message = match consumer.poll(Duration::from_millis(5)) {
+            // A partition was read to its end, for now: the program's clients are told of it.
+            None | Some(Err(KafkaError::PartitionEOF(_))) => continue,
+            Some(message) => message?,
+        };
         if began.is_none() {
             producer.begin_transaction()?;
             began = Some(Instant::now());

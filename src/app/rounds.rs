@@ -34,26 +34,28 @@ mod tests {
     use crate::bus::{Lag, Settled, Stand};
     use crate::config::Output;
     use crate::encode::Encoder;
+    use crate::heart::Heart;
     use crate::model::tiny;
-    use crate::observe::health::{Latch, Patience};
+    use crate::observe::health::{Latch, WORKER_STUCK_AFTER};
     use crate::observe::status::{Identity, Status};
     use crate::outbox::Outbox;
     use crate::recent::Recent;
     use crate::record::NextOffset;
     use crate::serving::{Served, Serving};
 
-    const PATIENCE: Patience =
-        Patience { worker: Duration::from_secs(300), partition: Duration::from_secs(40) };
+    const PATIENCE: Duration = Duration::from_secs(40);
 
     /// A bus on which an event waits that never comes, and each call of `collect` lasts until it is let go.
     struct Frozen {
         collects: Sender<()>,
         let_go: Receiver<()>,
+        heart: Heart,
         next: i64,
     }
 
     impl Bus for Frozen {
         fn collect(&mut self, _: &mut Batch) -> Result<(), Fatal> {
+            self.heart.beat();
             let _ = self.collects.send(());
             let _ = self.let_go.recv();
             self.next += 1;
@@ -119,7 +121,7 @@ mod tests {
         let thread = thread::spawn(move || {
             told.joined();
             let encoder = Encoder::new("events", &Output::default());
-            let bus = Frozen { collects, let_go, next: 0 };
+            let bus = Frozen { collects, let_go, heart: told.heart(), next: 0 };
             let breaker = Breaker::new(1, None);
             let (recent, outbox) = (Recent::new(0), Outbox::default());
             work(&mut Worker::new(bus, serving, recent, encoder, outbox, breaker, 1), &told, &wish)
@@ -133,7 +135,7 @@ mod tests {
         collecting.recv().expect("a round begins");
         let now = Instant::now();
         assert!(status.waits_for(now).is_empty() && status.faults(now).is_empty());
-        let soon = now + PATIENCE.partition + Duration::from_secs(1);
+        let soon = now + PATIENCE + Duration::from_secs(1);
         let waits_for = status.waits_for(soon);
         assert_eq!(
             waits_for.iter().map(|it| it.latch).collect::<Vec<_>>(),
@@ -143,9 +145,12 @@ mod tests {
         assert!(why.starts_with("partition 3 stands still at worker 0 for 4"), "{why}");
         assert!(why.contains("it does not come round"), "{why}");
         assert!(status.faults(soon).is_empty(), "it may come back yet");
-        let late = now + PATIENCE.worker + Duration::from_secs(1);
+        let late = now + WORKER_STUCK_AFTER + Duration::from_secs(1);
         let faults = status.faults(late);
-        assert!(faults.len() == 1 && faults[0].starts_with("worker 0 has not come"), "{faults:?}");
+        assert!(
+            faults.len() == 1 && faults[0].starts_with("worker 0 has been stuck"),
+            "{faults:?}"
+        );
         // Thawed, its partition moves.
         go.send(()).expect("the worker waits for it");
         round();

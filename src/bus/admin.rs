@@ -4,7 +4,6 @@ use std::thread;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
@@ -43,36 +42,6 @@ pub fn preflight(options: &mut Options) -> Result<(), Fatal> {
     look.partitions(&reports, Operation::Write)?;
     if let Some(bytes) = message_bytes_max(&options.kafka, &options.written()) {
         options.message_bytes_max = bytes;
-    }
-    Ok(())
-}
-
-/// Sees that none of `topics` was deleted, when what happens to a client looks like it. Brokers that do
-/// not answer within `patience` do not say so.
-///
-/// # Errors
-/// The brokers know no such topic, or not for this user.
-pub fn see_topics<C: ClientContext>(
-    client: &Client<C>,
-    topics: &[&str],
-    wanted: Operation,
-    patience: Duration,
-) -> Result<(), Fatal> {
-    for topic in topics {
-        let Ok(metadata) = client.fetch_metadata(Some(topic), patience) else { return Ok(()) };
-        let told = metadata.topics().first().and_then(|found| found.error());
-        match told.map(RDKafkaErrorCode::from) {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                return Err(Fatal::Configuration(format!(
-                    "topic `{topic}` does not exist any more: it was deleted while this instance ran\n\nhint: `foretell init` makes it again, empty; what was on it is gone"
-                )));
-            }
-            Some(code) if is_authorization(code) => {
-                let right = wanted.on(Resource::Topic(topic));
-                return Err(right.is_lacking(&format!("looking at topic `{topic}`"), code));
-            }
-            _ => {}
-        }
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::options::{self, Options};
 use super::producer::c_name;
 use super::refusal::{Operation, Resource, is_authorization};
 use super::reset::Reset;
-use super::{Fatal, Lag, Stand, admin, native};
+use super::{Fatal, Lag, Stand, look, native};
 use crate::batch::Batch;
 use crate::record::{NextOffset, Record};
 use crate::stop::Stop;
@@ -75,31 +75,41 @@ impl Consumer {
 
     /// Polls once, for at most `timeout`: a record goes to the end of `batch`. Says whether there
     /// was one.
-    pub fn poll(&mut self, timeout: Duration, batch: &mut Batch) -> Result<bool, Fatal> {
-        match self.client.poll(timeout) {
-            None => Ok(false),
-            Some(Ok(message)) => {
-                self.cut_off = None;
-                let partition = message.partition();
-                let offset = message.offset();
-                let known = self.positions.get(&partition);
-                if known.is_some_and(|next| next.covers(offset)) {
-                    tracing::warn!(partition, offset, "dropped a record that was delivered twice");
+    pub fn poll(&mut self, mut timeout: Duration, batch: &mut Batch) -> Result<bool, Fatal> {
+        loop {
+            match self.client.poll(timeout) {
+                None => return Ok(false),
+                Some(Ok(message)) => {
+                    self.cut_off = None;
+                    let partition = message.partition();
+                    let offset = message.offset();
+                    let known = self.positions.get(&partition);
+                    if known.is_some_and(|next| next.covers(offset)) {
+                        tracing::warn!(
+                            partition,
+                            offset,
+                            "dropped a record that was delivered twice"
+                        );
+                        return Ok(true);
+                    }
+                    batch.push(record(&message), native::headers(&message));
+                    self.positions.insert(partition, NextOffset::after(offset));
                     return Ok(true);
                 }
-                batch.push(record(&message), native::headers(&message));
-                self.positions.insert(partition, NextOffset::after(offset));
-                Ok(true)
-            }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                if let Some(end) = native::known_end(&self.client, &self.c_topic, partition) {
-                    let next = self.positions.get(&partition).copied();
-                    self.read_to_end.insert(partition, (next, end));
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.reached_end(partition);
+                    // It says nothing of the other partitions, which may all have been read to theirs.
+                    timeout = Duration::ZERO;
                 }
-                // It says nothing of the other partitions.
-                self.poll(Duration::ZERO, batch)
+                Some(Err(error)) => return self.error(&error).map(|()| false),
             }
-            Some(Err(error)) => self.error(&error).map(|()| false),
+        }
+    }
+
+    fn reached_end(&mut self, partition: i32) {
+        if let Some(end) = native::known_end(&self.client, &self.c_topic, partition) {
+            let next = self.positions.get(&partition).copied();
+            self.read_to_end.insert(partition, (next, end));
         }
     }
 
@@ -122,7 +132,7 @@ impl Consumer {
                 )));
             }
             (_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                admin::see_topics(self.client.client(), &[&self.topic], Operation::Read, GLANCE)?;
+                look::see_topics(self.client.client(), &[&self.topic], Operation::Read, GLANCE)?;
                 self.say(code);
             }
             _ => {

@@ -53,7 +53,7 @@ pub struct KafkaBus {
     /// When the last batch was settled.
     settled: Instant,
     fenced: Vec<Instant>,
-    /// Beats before each step of the client that has a bound.
+    /// Beats before each step of the client.
     heart: Heart,
     stop: Stop,
 }
@@ -103,7 +103,6 @@ impl KafkaBus {
 
     /// Polls once into `batch` and forgets there, and among the spare records, what was revoked.
     fn poll(&mut self, timeout: Duration, batch: &mut Batch) -> Result<bool, Fatal> {
-        self.heart.beat();
         let consumer = self.consumer()?;
         let came = consumer.poll(timeout, batch)?;
         if let Some(change) = consumer.take_rebalanced() {
@@ -166,7 +165,7 @@ impl KafkaBus {
     /// ours and not settled.
     fn recover(&mut self, trouble: Trouble, batch: &mut Batch) -> Result<(), Fatal> {
         self.heart.beat();
-        let is_overdue = self.is_overdue();
+        let has_outlived = self.has_outlived_its_transaction();
         let trouble = match trouble {
             Trouble::Abort(why) => {
                 tracing::warn!(%why, rows = batch.len(), "aborting the transaction");
@@ -187,7 +186,7 @@ impl KafkaBus {
         }
         self.failures_in_a_row += 1;
         self.see_topics()?;
-        if is_overdue {
+        if has_outlived {
             self.lighten(batch);
         }
         self.began = None;
@@ -225,7 +224,7 @@ impl KafkaBus {
     }
 
     /// Has the transaction been open for longer than the brokers allow?
-    fn is_overdue(&self) -> bool {
+    fn has_outlived_its_transaction(&self) -> bool {
         let timeout = Duration::from_millis(self.options.delivery.transaction_timeout_ms);
         self.transactional_id.is_some()
             && self.began.is_some_and(|began| began.elapsed() >= timeout)
@@ -254,7 +253,7 @@ impl KafkaBus {
             Trouble::Fenced(why) => {
                 self.fenced.retain(|when| when.elapsed() < FENCED_WINDOW);
                 // An old transaction was given up by the brokers; nobody took the id.
-                if !self.is_overdue() {
+                if !self.has_outlived_its_transaction() {
                     self.fenced.push(Instant::now());
                 }
                 match &self.options.delivery.instance_id {
@@ -366,6 +365,7 @@ impl Bus for KafkaBus {
     /// that transaction, and librdkafka tries in vain to begin the next one, then waits 20 ms. A backlog
     /// always has more to take, and fills its batches.
     fn collect(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
+        self.heart.beat();
         batch.clear();
         std::mem::swap(batch, &mut self.spare);
         // What was held may have filled the store behind it.
@@ -377,6 +377,9 @@ impl Bus for KafkaBus {
         // What was kept aside may be a whole batch.
         while !batch.is_full(&self.options.bounds) {
             let came = self.poll(timeout, batch)?;
+            if !came {
+                self.heart.beat();
+            }
             if self.stop.is_requested() {
                 break;
             }
@@ -460,7 +463,9 @@ impl Bus for KafkaBus {
     }
 
     fn stand(&mut self) -> Stand {
-        self.consumer.as_ref().map(Consumer::stand).unwrap_or_default()
+        let mut stand = self.consumer.as_ref().map(Consumer::stand).unwrap_or_default();
+        stand.add_unsettled(&self.spare);
+        stand
     }
 
     fn rebalances(&self) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::client::Client;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -94,11 +94,7 @@ impl<'a> Look<'a> {
                 Ok(Topic::Partitions(numbers.collect()))
             }
             None | Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(Topic::Missing),
-            Some(code) if is_authorization(code) => {
-                // Kafka does not tell a topic that may not be seen from one that is not there.
-                let doing = format!("looking at topic `{topic}`, if it exists");
-                Err(wanted.on(Resource::Topic(topic)).is_lacking(&doing, code))
-            }
+            Some(code) if is_authorization(code) => Err(not_visible(topic, wanted, code)),
             Some(code) => Ok(Topic::NotYet(code)),
         }
     }
@@ -111,4 +107,37 @@ impl<'a> Look<'a> {
             reason.as_deref().unwrap_or("no connection was refused or made")
         ))
     }
+}
+
+/// Sees that none of `topics` was deleted, when what happens to a client looks like it. Brokers that do
+/// not answer within `patience` do not say so.
+///
+/// # Errors
+/// The brokers know no such topic, or not for this user.
+pub fn see_topics<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    wanted: Operation,
+    patience: Duration,
+) -> Result<(), Fatal> {
+    for topic in topics {
+        let Ok(metadata) = client.fetch_metadata(Some(topic), patience) else { return Ok(()) };
+        let told = metadata.topics().first().and_then(|found| found.error());
+        match told.map(RDKafkaErrorCode::from) {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                return Err(Fatal::Configuration(format!(
+                    "topic `{topic}` does not exist any more: it was deleted while this instance ran\n\nhint: `foretell init` makes it again, empty; what was on it is gone"
+                )));
+            }
+            Some(code) if is_authorization(code) => return Err(not_visible(topic, wanted, code)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Kafka does not tell a topic that may not be seen from one that is not there.
+fn not_visible(topic: &str, wanted: Operation, code: RDKafkaErrorCode) -> Fatal {
+    let doing = format!("looking at topic `{topic}`, if it exists");
+    wanted.on(Resource::Topic(topic)).is_lacking(&doing, code)
 }

@@ -31,6 +31,7 @@
 //! from a seed.
 
 pub mod admin;
+mod bounded;
 pub mod consumer;
 pub mod context;
 pub mod embedded;
@@ -109,6 +110,18 @@ pub struct Stand {
     pub placeless: Vec<i32>,
     /// No broker can be reached: nothing will move.
     pub is_cut_off: bool,
+}
+
+impl Stand {
+    /// Counts the records of a batch that was polled and is not settled: they wait, too.
+    pub fn add_unsettled(&mut self, batch: &Batch) {
+        for row in 0..batch.len() {
+            let partition = batch.record(row).partition;
+            if let Some(lag) = self.lags.iter_mut().find(|lag| lag.partition == partition) {
+                lag.events += 1;
+            }
+        }
+    }
 }
 
 /// Where an assigned partition stands.

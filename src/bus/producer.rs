@@ -2,9 +2,11 @@
 //!
 //! Every call to the broker has a bound of [`PATIENCE`]: librdkafka calls some errors retriable
 //! that never end (a coordinator that moved while it ended a transaction leaves the client hanging
-//! for ever), and after it a new producer is quicker and surer than waiting (kafka-facts.md §0.3).
+//! for ever), and after it a new producer is quicker and surer than waiting (kafka-facts.md §0.3). One call
+//! keeps no bound itself: [`Producer::send_offsets`].
 
 use std::ffi::CString;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
@@ -17,12 +19,14 @@ use super::context::{Context, Undelivered, is_purge};
 use super::native::{self, Outgoing};
 use super::options::{self, Options};
 use super::refusal::{Operation, Resource, is_authorization};
-use super::{Fatal, admin};
+use super::{Fatal, bounded, look};
 use crate::record::Header;
 use crate::stop::Stop;
 
-/// How long one step of a transaction may take before its producer is given up.
+/// How long one step of a transaction may take at most before its producer is given up.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Who keeps a bound comes back within this time of it.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long an answer about topics may take.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a flush waits before reports of failures are looked at.
@@ -45,9 +49,12 @@ pub enum Trouble {
 }
 
 pub struct Producer {
-    client: BaseProducer<Context>,
+    /// Shared with a call that has not come back, if there is one.
+    client: Arc<BaseProducer<Context>>,
     context: Context,
     transactional_id: Option<String>,
+    /// How long the end of a transaction may take: the brokers give up those that are open for longer.
+    patience: Duration,
     /// What is read in the transaction: for who has to be told which right is lacking.
     events: String,
     group: String,
@@ -64,9 +71,10 @@ impl Producer {
             .create_with_context(context.clone())
             .map_err(|error| Trouble::Fatal(options::refused(&error)))?;
         let producer = Self {
-            client,
+            client: Arc::new(client),
             context,
             transactional_id: id.map(Into::into),
+            patience: PATIENCE.min(Duration::from_millis(options.delivery.transaction_timeout_ms)),
             events: options.topics.events.clone(),
             group: options.consumer.group_id.clone(),
             predictions: options.topics.predictions.clone(),
@@ -80,12 +88,13 @@ impl Producer {
 
     /// Sees that none of the topics it writes to was deleted.
     pub fn see_topics(&self, topics: &[&str]) -> Result<(), Fatal> {
-        admin::see_topics(self.client.client(), topics, Operation::Write, LOOK)
+        look::see_topics(self.client.client(), topics, Operation::Write, LOOK)
     }
 
     fn init_transactions(&self, stop: &Stop) -> Result<(), Trouble> {
         let until = Instant::now() + stop.remaining(PATIENCE);
-        self.insist(until, |timeout| self.client.init_transactions(timeout))
+        insist(&self.client, until, |timeout| self.client.init_transactions(timeout))
+            .map_err(|error| self.classify(&error))
     }
 
     /// Queues a record, opening the transaction if it is the first. Where the queue is full it
@@ -167,11 +176,33 @@ impl Producer {
     ) -> Result<(), Trouble> {
         self.begin()?;
         let member = member_metadata(consumer)?;
-        let until = Instant::now() + PATIENCE;
-        self.insist(until, |timeout| {
-            self.client.send_offsets_to_transaction(offsets, &member, timeout)
-        })?;
+        let until = Instant::now() + self.patience;
+        self.send_offsets(offsets, member, until)?;
         self.commit_transaction(until)
+    }
+
+    /// Adds offsets to the transaction. librdkafka 2.12.1 does not look at the time it is given here: while
+    /// a coordinator moves, it may stay for ever ("A call that does not come back" in ARCHITECTURE.md). The
+    /// call is left behind then, and the client with it; the broker fences both when the next producer
+    /// takes the transactional id.
+    fn send_offsets(
+        &self,
+        offsets: &TopicPartitionList,
+        member: ConsumerGroupMetadata,
+        until: Instant,
+    ) -> Result<(), Trouble> {
+        let (client, offsets) = (self.client.clone(), offsets.clone());
+        let answer = bounded::until(until + GRACE, move || {
+            insist(&client, until, |timeout| {
+                client.send_offsets_to_transaction(&offsets, &member, timeout)
+            })
+        });
+        match answer {
+            Some(result) => result.map_err(|error| self.classify(&error)),
+            None => Err(Trouble::Unknown(
+                self.with_reason("librdkafka does not come back from sending offsets"),
+            )),
+        }
     }
 
     /// Commits what was sent and flushed since the transaction began, if anything was, and no offsets:
@@ -180,11 +211,12 @@ impl Producer {
         if !self.open {
             return Ok(());
         }
-        self.commit_transaction(Instant::now() + PATIENCE)
+        self.commit_transaction(Instant::now() + self.patience)
     }
 
     fn commit_transaction(&mut self, until: Instant) -> Result<(), Trouble> {
-        self.insist(until, |timeout| self.client.commit_transaction(timeout))?;
+        insist(&self.client, until, |timeout| self.client.commit_transaction(timeout))
+            .map_err(|error| self.classify(&error))?;
         self.open = false;
         Ok(())
     }
@@ -208,23 +240,6 @@ impl Producer {
                 }
                 Err(error) if is_retriable(&error) && Instant::now() < until => {}
                 Err(error) => return Err(Trouble::Unknown(self.with_reason(&error.to_string()))),
-            }
-        }
-    }
-
-    /// Repeats a call while librdkafka says that it may be repeated, until the time is over.
-    fn insist(
-        &self,
-        until: Instant,
-        call: impl Fn(Duration) -> Result<(), KafkaError>,
-    ) -> Result<(), Trouble> {
-        loop {
-            let left =
-                until.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
-            match call(left.min(Duration::from_secs(1))) {
-                Ok(()) => return Ok(()),
-                Err(error) if is_retriable(&error) && Instant::now() < until => self.poll(),
-                Err(error) => return Err(self.classify(&error)),
             }
         }
     }
@@ -311,6 +326,23 @@ fn member_metadata(consumer: &BaseConsumer<Context>) -> Result<ConsumerGroupMeta
             Ok(metadata)
         }
         _ => Err(Trouble::Abort("this worker is no longer a member of its group".into())),
+    }
+}
+
+/// Repeats a call while librdkafka says that it may be repeated, until the time is over.
+fn insist(
+    client: &BaseProducer<Context>,
+    until: Instant,
+    call: impl Fn(Duration) -> Result<(), KafkaError>,
+) -> Result<(), KafkaError> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(10));
+        match call(left.min(Duration::from_secs(1))) {
+            Err(error) if is_retriable(&error) && Instant::now() < until => {
+                client.poll(Duration::ZERO);
+            }
+            ended => return ended,
+        }
     }
 }
 

@@ -237,7 +237,7 @@ impl Tail {
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::UnknownPartition,
             ) => {
-                admin::see_topics(self.client.client(), &[topic], Operation::Read, LOOK)?;
+                look::see_topics(self.client.client(), &[topic], Operation::Read, LOOK)?;
                 Ok(Step::Nothing)
             }
             // An outage: the client reconnects by itself.

@@ -203,14 +203,20 @@ pub(super) fn say(
     Ok((value, offset))
 }
 
-/// Says it, prints it, and waits for those who shall follow.
-fn publish(config: &Config, message: &Message, patience: &Patience) -> Result<(), Failure> {
-    let waiting = patience.begin(config)?;
+/// Says it and prints it; gives the offset at which it stands.
+pub(super) fn say_aloud(config: &Config, message: &Message) -> Result<Option<i64>, Failure> {
     let (value, offset) = say(&Publisher::new(&config.kafka)?, config, message)?;
     println!("{value}");
     if let Some(offset) = offset {
         eprintln!("said at offset {offset} of `{}`", config.topics.control);
     }
+    Ok(offset)
+}
+
+/// Says it aloud, and waits for those who shall follow.
+fn publish(config: &Config, message: &Message, patience: &Patience) -> Result<(), Failure> {
+    let waiting = patience.begin(config)?;
+    let offset = say_aloud(config, message)?;
     match (waiting, offset) {
         (None, _) => Ok(()),
         (Some(waiting), Some(offset)) => waiting.follow(offset),

@@ -3,9 +3,8 @@
 use clap::Args;
 
 use super::Configured;
-use super::announce::say;
+use super::announce::say_aloud;
 use super::failure::Failure;
-use crate::bus::publish::Publisher;
 use crate::control::message::Message;
 
 /// Let workers that hold events back write them to the dead letters, and go on
@@ -23,11 +22,6 @@ impl Resume {
         let config = self.configured.load()?;
         let model = config.model.name.clone();
         let message = Message::Resume { model, reason: self.reason.clone() };
-        let (value, offset) = say(&Publisher::new(&config.kafka)?, &config, &message)?;
-        println!("{value}");
-        if let Some(offset) = offset {
-            eprintln!("said at offset {offset} of `{}`", config.topics.control);
-        }
-        Ok(())
+        say_aloud(&config, &message).map(|_| ())
     }
 }

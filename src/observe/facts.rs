@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::health::{LOADER_STUCK_AFTER, Latch, Patience, Pulse, Readiness, Waiting, Watch};
+use super::health::{
+    LOADER_STUCK_AFTER, Latch, Pulse, Readiness, WORKER_STUCK_AFTER, Waiting, Watch,
+};
 use super::rates::Meter;
 use super::reports::{
     Agreement, HeldReport, LastGate, LastRefusal, LastSkipped, PartitionReport, Serves,
@@ -21,7 +23,8 @@ pub struct Facts {
     /// Counts the changes that are worth a report of their own.
     pub revision: u64,
     pub readiness: Readiness,
-    patience: Patience,
+    /// A partition in which events wait, and that has not moved for so long, stands still.
+    patience: Duration,
     pub loader: Pulse,
     pub workers: Vec<Worker>,
     pub served: Option<Serves>,
@@ -39,6 +42,7 @@ pub struct Facts {
 #[derive(Debug)]
 pub struct Worker {
     pub pulse: Pulse,
+    came_round: Option<Instant>,
     pub joined: bool,
     pub lags: Vec<Lag>,
     watch: Watch,
@@ -50,7 +54,7 @@ pub struct Worker {
 
 impl Facts {
     /// Of an instance of `model` that has done nothing yet.
-    pub fn new(model: &str, workers: usize, patience: Patience, started: Timestamp) -> Self {
+    pub fn new(model: &str, workers: usize, patience: Duration, started: Timestamp) -> Self {
         let mut readiness = Readiness::default();
         readiness.hold(Latch::ControlLogRead, "nothing has been read yet");
         readiness.hold(
@@ -63,7 +67,7 @@ impl Facts {
             readiness,
             patience,
             loader: Pulse::new("the control loader", LOADER_STUCK_AFTER),
-            workers: (0..workers).map(|index| Worker::new(index, patience.worker)).collect(),
+            workers: (0..workers).map(Worker::new).collect(),
             served: None,
             candidates: Vec::new(),
             shadow: None,
@@ -108,15 +112,15 @@ impl Facts {
         });
         add(Latch::NothingHeldBack, held.collect());
         let stalled = workers().filter_map(|(index, worker)| {
-            let (partitions, stood) = worker.watch.stalled(self.patience.partition, now);
+            let (partitions, stood) = worker.watch.stalled(self.patience, now);
             let names: Vec<_> = partitions.iter().map(i32::to_string).collect();
             let what = match names.len() {
                 0 => return None,
                 1 => format!("partition {} stands", names[0]),
                 _ => format!("partitions {} stand", names.join(", ")),
             };
-            let why = match worker.pulse.silence(now) {
-                Some(silent) if silent > self.patience.partition => {
+            let why = match worker.came_round {
+                Some(last) if now.saturating_duration_since(last) > self.patience => {
                     ": it does not come round; it is stuck, or the brokers do not let it settle its batch"
                 }
                 _ => ": \"A partition stands still\" in README.md says what to do",
@@ -129,7 +133,7 @@ impl Facts {
 
     /// The partitions that stand still although events wait in them.
     pub fn stalled(&self, now: Instant) -> Vec<i32> {
-        let patience = self.patience.partition;
+        let patience = self.patience;
         let stalled = |worker: &Worker| worker.watch.stalled(patience, now).0;
         let mut stalled: Vec<i32> = self.workers.iter().flat_map(stalled).collect();
         stalled.sort_unstable();
@@ -187,9 +191,10 @@ impl Facts {
 }
 
 impl Worker {
-    fn new(index: usize, stuck_after: Duration) -> Self {
+    fn new(index: usize) -> Self {
         Self {
-            pulse: Pulse::new(format!("worker {index}"), stuck_after),
+            pulse: Pulse::new(format!("worker {index}"), WORKER_STUCK_AFTER),
+            came_round: None,
             joined: false,
             lags: Vec::new(),
             watch: Watch::default(),
@@ -202,7 +207,7 @@ impl Worker {
     /// It has come round, holds a batch back or none, and its partitions stand like this; says whether it
     /// holds or has others than before.
     pub fn came_round(&mut self, held: Option<&Arc<Held>>, stand: Stand, now: Instant) -> bool {
-        self.pulse.beat(now);
+        self.came_round = Some(now);
         self.watch.look(&stand, held.is_some(), now);
         let partitions = |lags: &[Lag]| lags.iter().map(|lag| lag.partition).collect::<Vec<_>>();
         let moved = partitions(&self.lags) != partitions(&stand.lags);

@@ -7,23 +7,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bus::Stand;
+use crate::heart::Heart;
 use crate::record::NextOffset;
 
 /// A loader that has not come round for so long is stuck: it may be reading a large bundle over a
 /// slow network.
 pub const LOADER_STUCK_AFTER: Duration = Duration::from_secs(1_800);
 
-/// How long workers are waited for.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// A worker that has not come round for so long is stuck. A turn takes milliseconds; while the brokers
-    /// are away it lasts until they are back, and after `consumer.max_poll_interval_ms` the group has
-    /// given the worker's partitions to others.
-    pub worker: Duration,
-    /// A partition in which events wait, and that has not moved for so long, stands still. Longer than
-    /// a dead member's transaction may hold it.
-    pub partition: Duration,
-}
+/// A worker whose heart has not beaten for so long is stuck. It beats before each step of its bus, which takes
+/// a third of this at most, and while the brokers are away it beats on; the rest is for scoring a tile.
+pub const WORKER_STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// What holds an instance back from being ready.
 #[derive(
@@ -85,32 +78,23 @@ impl Readiness {
     }
 }
 
-/// The heartbeat of one thread.
-#[derive(Debug, Clone)]
+/// The heart of one thread, and what is expected of it.
+#[derive(Debug)]
 pub struct Pulse {
     thread: String,
     stuck_after: Duration,
-    /// `None`: it has not begun its rounds; until then it may wait as long as it likes.
-    last: Option<Instant>,
+    /// Before its first beat the thread may wait as long as it likes.
+    pub heart: Heart,
     ended: bool,
 }
 
 impl Pulse {
     pub fn new(thread: impl Into<String>, stuck_after: Duration) -> Self {
-        Self { thread: thread.into(), stuck_after, last: None, ended: false }
-    }
-
-    pub fn beat(&mut self, now: Instant) {
-        self.last = Some(now);
+        Self { thread: thread.into(), stuck_after, heart: Heart::default(), ended: false }
     }
 
     pub fn end(&mut self) {
         self.ended = true;
-    }
-
-    /// How long ago it last came round; `None`: it has not begun.
-    pub fn silence(&self, now: Instant) -> Option<Duration> {
-        Some(now.saturating_duration_since(self.last?))
     }
 
     /// What is wrong with the thread.
@@ -119,9 +103,9 @@ impl Pulse {
         if self.ended {
             return Some(format!("{thread} has ended"));
         }
-        let silent = self.silence(now)?;
+        let silent = self.heart.silence(now)?;
         let stuck = silent > self.stuck_after;
-        stuck.then(|| format!("{thread} has not come round for {} s", silent.as_secs()))
+        stuck.then(|| format!("{thread} has been stuck in one step for {} s", silent.as_secs()))
     }
 }
 
@@ -232,18 +216,19 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_stuck_when_its_rounds_stop_and_not_before_they_begin() {
+    fn a_thread_is_stuck_when_its_heart_stops_and_not_before_it_begins() {
         let limit = Duration::from_secs(300);
         let mut pulse = Pulse::new("worker 1", limit);
         let begin = Instant::now();
         assert_eq!(pulse.fault(begin + 10 * limit), None);
-        pulse.beat(begin);
-        assert_eq!(pulse.fault(begin + limit), None);
-        let fault = pulse.fault(begin + 2 * limit);
-        assert_eq!(fault.as_deref(), Some("worker 1 has not come round for 600 s"));
-        pulse.beat(begin + 2 * limit);
-        assert_eq!(pulse.fault(begin + 2 * limit), None);
+        pulse.heart.beat();
+        assert_eq!(pulse.fault(begin + limit / 2), None);
+        let stuck = "worker 1 has been stuck in one step for ";
+        let fault = pulse.fault(Instant::now() + 2 * limit);
+        assert!(fault.as_ref().is_some_and(|fault| fault.starts_with(stuck)), "{fault:?}");
+        pulse.heart.beat();
+        assert_eq!(pulse.fault(Instant::now()), None);
         pulse.end();
-        assert_eq!(pulse.fault(begin + 2 * limit).as_deref(), Some("worker 1 has ended"));
+        assert_eq!(pulse.fault(Instant::now()).as_deref(), Some("worker 1 has ended"));
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::health::Patience;
 use super::status::{Identity, Status};
 use crate::bus::{Lag, Stand};
 use crate::compare::Comparison;
@@ -20,8 +19,7 @@ use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::worker::{self, Example, Held, Turn};
 
-pub const PATIENCE: Patience =
-    Patience { worker: Duration::from_secs(300), partition: Duration::from_secs(40) };
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Two workers, and nothing told yet.
 pub fn starting() -> Status {

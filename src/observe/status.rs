@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::facts::Facts;
-use super::health::{Latch, Patience, Waiting};
+use super::health::{Latch, Waiting};
 use super::metrics::Metrics;
 use super::reports::{
     Agreement, CheckReport, LastGate, LastRefusal, LastSkipped, Report, Serves, rfc3339,
@@ -17,6 +17,7 @@ use super::reports::{
 use crate::bus::Stand;
 use crate::compare::Comparison;
 use crate::control::registry::Configured;
+use crate::heart::Heart;
 use crate::model::gate::{Check, Refusal, Times};
 use crate::serving::Served;
 use crate::stop::Stop;
@@ -57,7 +58,7 @@ pub struct WorkerStatus {
 impl Status {
     /// The loader has come round once more.
     pub fn loader_beat(&self) {
-        self.facts().loader.beat(Instant::now());
+        self.facts().loader.heart.beat();
     }
 
     /// The loader's thread has ended.
@@ -176,6 +177,11 @@ impl WorkerStatus {
         }
     }
 
+    /// Its heart, to beat before each step that may take long.
+    pub fn heart(&self) -> Heart {
+        self.status.facts().workers[self.index].pulse.heart.clone()
+    }
+
     /// It took part in so many rebalances since it joined.
     pub fn rebalances(&self, so_far: u64) {
         let mut facts = self.status.facts();
@@ -194,8 +200,9 @@ impl WorkerStatus {
 
 /// What everyone may ask.
 impl Status {
-    /// The status of an instance that has done nothing yet.
-    pub fn new(identity: Identity, workers: usize, patience: Patience, stop: Stop) -> Self {
+    /// The status of an instance that has done nothing yet. `patience`: how long a partition may stand where
+    /// it does although events wait in it; longer than a dead member's transaction may hold it.
+    pub fn new(identity: Identity, workers: usize, patience: Duration, stop: Stop) -> Self {
         let started = Timestamp::now();
         let facts = Mutex::new(Facts::new(&identity.model, workers, patience, started));
         Self(Arc::new(Shared { identity, started, stop, metrics: Metrics::new(), facts }))

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::health::Latch;
 use super::samples;
 use super::status::Status;
-use crate::bus::Stand;
 use crate::model::gate::{Check, Refusal, Times};
 use crate::stop::Stop;
 use crate::worker::Turn;
@@ -71,16 +70,16 @@ fn an_instance_becomes_ready_step_by_step_and_says_what_it_waits_for() {
 }
 
 #[test]
-fn an_instance_lives_while_its_threads_come_round() {
+fn an_instance_lives_while_the_hearts_of_its_threads_beat() {
     let stop = Stop::default();
     let status = Status::new(samples::identity(), 2, samples::PATIENCE, stop.clone());
     let later = Instant::now() + Duration::from_secs(400);
     assert!(status.faults(later).is_empty(), "they may wait before they begin");
     status.loader_beat();
-    status.worker(0).turned(&Turn::default(), Stand::default());
+    status.worker(0).heart().beat();
     assert!(status.faults(Instant::now()).is_empty());
     let faults = status.faults(later);
-    assert!(faults.len() == 1 && faults[0].starts_with("worker 0 has not come"), "{faults:?}");
+    assert!(faults.len() == 1 && faults[0].starts_with("worker 0 has been stuck"), "{faults:?}");
     status.worker(1).ended();
     assert_eq!(status.faults(Instant::now()), ["worker 1 has ended"]);
     stop.request(Duration::ZERO);

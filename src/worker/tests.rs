@@ -110,6 +110,8 @@ fn garbage_is_held_back_until_resume_is_said_and_then_written_once() {
         assert!(turn.held.is_some() && turn.served.is_none() && turn.events() == 0);
     }
     assert_eq!(stage.visible(), (0, 0));
+    let lag = stage.worker.stand().lags;
+    assert_eq!(lag.iter().map(|lag| lag.events).sum::<u64>(), 30, "all of them wait: {lag:?}");
     stage.serving.resume();
     // More of it, which the one word means, too.
     stage.publish(30, GARBAGE);

@@ -69,6 +69,7 @@ const LAW: &[(&str, &[&str])] = &[
             "control/registry",
             "control/say",
             "features",
+            "heart",
             "model",
             "record",
             "reject",

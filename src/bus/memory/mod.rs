@@ -132,7 +132,7 @@ impl MemoryBus {
     /// After a batch that was not committed: leaves no transaction open, and in `batch` what is
     /// ours and not settled.
     fn recover(&mut self, trouble: Trouble, batch: &mut Batch) -> Result<(), Fatal> {
-        let is_overdue = self.is_overdue();
+        let has_outlived = self.has_outlived_its_transaction();
         let trouble = match trouble {
             Trouble::Abort(why) => {
                 tracing::debug!(%why, rows = batch.len(), "aborting the transaction");
@@ -158,7 +158,7 @@ impl MemoryBus {
             }
         }
         self.failures_in_a_row += 1;
-        if is_overdue {
+        if has_outlived {
             self.lighten(batch);
         }
         self.began = None;
@@ -167,7 +167,7 @@ impl MemoryBus {
     }
 
     /// Has what was sent been open for longer than the brokers allow?
-    fn is_overdue(&self) -> bool {
+    fn has_outlived_its_transaction(&self) -> bool {
         let now = self.cluster.look().clock;
         self.began.is_some_and(|began| now > began + TIMEOUT_TICKS)
     }
@@ -354,7 +354,9 @@ impl Bus for MemoryBus {
     }
 
     fn stand(&mut self) -> Stand {
-        self.consumer.as_ref().map(Consumer::stand).unwrap_or_default()
+        let mut stand = self.consumer.as_ref().map(Consumer::stand).unwrap_or_default();
+        stand.add_unsettled(&self.spare);
+        stand
     }
 
     fn rebalances(&self) -> u64 {

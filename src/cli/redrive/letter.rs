@@ -2,12 +2,9 @@
 
 use std::str::FromStr;
 
-use crate::encode::DEAD_LETTER_HEADERS;
+use crate::encode::{ATTEMPT, DEAD_LETTER_HEADERS};
 use crate::record::Header;
 use crate::reject::Reason;
-
-/// The header that a put back event keeps, so that its next refusal counts on.
-pub const ATTEMPT: &str = "foretell.attempt";
 
 /// What a dead letter says of its event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

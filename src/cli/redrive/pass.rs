@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
-use super::letter::{ATTEMPT, Letter, is_own};
+use super::letter::{Letter, is_own};
 use super::pace::Pace;
 use super::report::{Left, Totals};
 use super::taken::{NOTE, Taken, is_note, text};
@@ -16,6 +16,7 @@ use crate::bus::writer::Writer;
 use crate::cli::failure::Failure;
 use crate::cli::reading;
 use crate::config::Config;
+use crate::encode::ATTEMPT;
 use crate::record::{Header, Record};
 use crate::reject::Reason;
 use crate::stop::Stop;
@@ -181,6 +182,7 @@ impl<'a> Pass<'a> {
     ) -> Option<Left> {
         let attempt = letter.attempt.to_string();
         let attempt = Header { name: ATTEMPT.as_bytes(), value: Some(attempt.as_bytes()) };
+        // Kept, so that the next refusal counts on.
         let own = headers.iter().copied().filter(is_own).chain([attempt]);
         let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
         let header_bytes = own.clone().map(|it| it.name.len() + length(it.value) + HEADER_OVERHEAD);

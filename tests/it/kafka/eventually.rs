@@ -24,6 +24,11 @@ pub fn eventually<T>(within: Duration, what: &str, mut look: impl FnMut() -> Opt
     }
 }
 
+/// Whether something becomes true within a while, for whoever can say better than this what is wrong if not.
+pub fn becomes(within: Duration, mut look: impl FnMut() -> bool) -> bool {
+    !stays(within, || !look())
+}
+
 /// Whether something is true now and stays so for a while.
 pub fn stays(while_: Duration, mut look: impl FnMut() -> bool) -> bool {
     let until = Instant::now() + while_;

@@ -7,10 +7,11 @@ use std::time::Duration;
 use foretell::bus::tail::Record;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 
-use super::witness::{Row, Seen};
+use super::witness::{self, Row, Seen};
 use crate::kafka::deployment::Deployment;
 use crate::kafka::probe::Place;
 use crate::kafka::{feeder, model, topics};
@@ -23,6 +24,8 @@ const SHOWN: usize = 10;
 type Events = HashMap<u64, Place>;
 /// Which version each message of the control log made serve; of those that changed nothing there is none.
 type Chosen = HashMap<Option<i64>, u32>;
+/// Which offsets of the predictions topic answer each event, aborted or not.
+type Written = HashMap<Option<Place>, Vec<i64>>;
 type Faults = BTreeMap<Kind, Vec<String>>;
 
 /// How answers and events compare.
@@ -74,18 +77,19 @@ impl Kind {
 pub fn audit(deployment: &Deployment, seen: Seen) -> Verdict {
     let events = events(deployment);
     let chosen = chosen(&topics::read(deployment, &deployment.topics.control));
-    let mut faults = judge(&events, &chosen, &seen.rows);
+    let written = written(deployment, &deployment.topics.predictions);
+    let mut faults = judge(&events, &chosen, &seen.rows, &written);
     faults.entry(WrongEvent).or_default().extend(seen.unreadable);
     let letters = topics::read(deployment, &deployment.topics.dead_letters);
     let letters = letters.iter().map(|letter| format!("{letter:?}"));
     faults.entry(DeadLetter).or_default().extend(letters);
     let answers = seen.rows.len();
-    let aborted = records(deployment, &deployment.topics.predictions) - answers;
+    let aborted = written.values().map(Vec::len).sum::<usize>().saturating_sub(answers);
     Verdict { events: events.len(), answers, aborted, faults }
 }
 
 /// Everything that is wrong with the answers, by kind, each with its place.
-fn judge(events: &Events, chosen: &Chosen, rows: &[Row]) -> Faults {
+fn judge(events: &Events, chosen: &Chosen, rows: &[Row], written: &Written) -> Faults {
     let mut faults: Faults = KINDS.iter().map(|kind| (*kind, Vec::new())).collect();
     let mut fault = |kind, place: String| faults.entry(kind).or_default().push(place);
     let (mut unanswered, mut last) = (events.clone(), HashMap::new());
@@ -107,7 +111,8 @@ fn judge(events: &Events, chosen: &Chosen, rows: &[Row]) -> Faults {
         expect(WrongValue, row.value == model::says(row.version, x));
     }
     for (number, place) in unanswered {
-        fault(Lost, format!("event {number} at {place:?}"));
+        let aborted = written.get(&Some(place)).map_or(&[][..], Vec::as_slice);
+        fault(Lost, format!("event {number} at {place:?}; aborted answers to it at {aborted:?}"));
     }
     faults
 }
@@ -151,8 +156,8 @@ fn chosen(log: &[Record]) -> Chosen {
     chosen
 }
 
-/// All records of a topic, aborted ones too.
-fn records(deployment: &Deployment, topic: &str) -> usize {
+/// All records of the predictions topic, aborted ones too.
+fn written(deployment: &Deployment, topic: &str) -> Written {
     let client: BaseConsumer = topics::client(deployment)
         .set("group.id", "foretell-chaos-audit")
         .set("isolation.level", "read_uncommitted")
@@ -165,15 +170,18 @@ fn records(deployment: &Deployment, topic: &str) -> usize {
         list.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("an offset");
     }
     client.assign(&list).expect("the partitions can be assigned");
-    let (mut unread, mut count) = (list.count(), 0);
+    let (mut unread, mut written) = (list.count(), Written::new());
     while unread > 0 {
         match client.poll(PATIENCE).expect("the topic can be read") {
-            Ok(_) => count += 1,
+            Ok(record) => {
+                let place = record.payload().and_then(witness::input);
+                written.entry(place).or_default().push(record.offset());
+            }
             Err(KafkaError::PartitionEOF(_)) => unread -= 1,
             Err(error) => panic!("{topic} cannot be read: {error}"),
         }
     }
-    count
+    written
 }
 
 impl Verdict {
@@ -251,7 +259,7 @@ mod tests {
     fn check(rows: &[Row], expected: &[(Kind, usize)]) {
         let events = answers().iter().map(|row| (row.number, row.input)).collect();
         let chosen = Chosen::from([(None, 1), (Some(7), 2)]);
-        let faults = judge(&events, &chosen, rows);
+        let faults = judge(&events, &chosen, rows, &Written::new());
         let found: Vec<_> = faults.iter().map(|(kind, places)| (*kind, places.len())).collect();
         let found: Vec<_> = found.into_iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!(found, expected);

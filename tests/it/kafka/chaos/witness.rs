@@ -153,14 +153,23 @@ impl Seen {
     }
 }
 
+/// The event that a prediction answers, by its own account.
+pub fn input(prediction: &[u8]) -> Option<Place> {
+    input_of(&serde_json::from_slice(prediction).ok()?)
+}
+
+fn input_of(value: &Value) -> Option<Place> {
+    let input = &value["input"];
+    Some((i32::try_from(input["partition"].as_i64()?).ok()?, input["offset"].as_i64()?))
+}
+
 fn row(record: &Record) -> Option<Row> {
     let value: Value = serde_json::from_slice(record.value.as_deref()?).ok()?;
     let key = std::str::from_utf8(record.key.as_deref()?).ok()?;
     let latency_ms = Timestamp::now().as_millisecond() - record.timestamp_ms?;
-    let input = &value["input"];
     Some(Row {
         partition: record.partition,
-        input: (i32::try_from(input["partition"].as_i64()?).ok()?, input["offset"].as_i64()?),
+        input: input_of(&value)?,
         number: value["id"].as_str()?.parse().ok()?,
         key: key.strip_prefix("key-")?.parse().ok()?,
         value: value["prediction"].as_f64()?,
