@@ -17,13 +17,14 @@ use crate::model::manifest::{Contract, Format, GoldenRow, Manifest};
 /// A target by the name that its fuzzer and its folder of inputs have.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("event", event),
     ("control", control),
     ("manifest", manifest),
     ("lightgbm", lightgbm),
     ("xgboost", xgboost),
     ("catboost", catboost),
+    ("forest", forest),
     ("linear", linear),
     ("onnx", onnx),
 ];
@@ -86,6 +87,10 @@ pub fn xgboost(bytes: &[u8]) {
 
 pub fn catboost(bytes: &[u8]) {
     import(Format::Catboost, bytes);
+}
+
+pub fn forest(bytes: &[u8]) {
+    import(Format::Forest, bytes);
 }
 
 pub fn linear(bytes: &[u8]) {

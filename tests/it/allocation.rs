@@ -130,6 +130,8 @@ fn hostile_files() -> Vec<(Format, PathBuf)> {
         ("lightgbm", Format::Lightgbm),
         ("xgboost", Format::Xgboost),
         ("catboost", Format::Catboost),
+        ("forest", Format::Forest),
+        ("linear", Format::Linear),
     ];
     let paths = |folder: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).unwrap();

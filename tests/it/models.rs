@@ -146,6 +146,32 @@ fn a_linear_model_written_by_hand_is_packed_and_predicts() {
 }
 
 #[test]
+fn a_forest_written_by_hand_is_packed_and_predicts() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("forest.json");
+    // The threshold belongs to the left.
+    let file = json!({
+        "format": "foretell-forest", "version": 1, "link": "identity", "combine": "mean",
+        "start": [0], "features": ["a", "b"],
+        "trees": [
+            {"feature": [0, 1], "threshold": [1, 2], "left": [-1, -2], "right": [1, -3],
+             "leaves": [[0.0], [0.5], [1.0]]},
+            {"feature": [], "threshold": [], "left": [], "right": [], "leaves": [[0.25]]},
+        ],
+    });
+    fs::write(&model, file.to_string()).unwrap();
+    let row = |a: f64, b: f64, says: f64| (json!({"a": a, "b": b}).to_string(), json!([says]));
+    let rows = [row(1.0, 9.0, 0.125), row(1.5, 2.0, 0.375), row(1.5, 2.5, 0.625)];
+    let out = folder.path().join("bundle");
+    let packed = pack(&model, &golden(&rows, folder.path()), &out, &[]);
+    assert!(packed.status.success(), "{}", stderr(&packed));
+    let predictions = predictions(&out, &rows);
+    for (prediction, (_, says)) in predictions.iter().zip(&rows) {
+        assert!(close(&prediction["prediction"], &says[0]), "{prediction}");
+    }
+}
+
+#[test]
 fn the_proposed_contract_is_a_contract() {
     let case = case("xgboost-pandas-mixed");
     let output = foretell()
