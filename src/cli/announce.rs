@@ -156,7 +156,7 @@ impl Rollback {
 
 /// The message that announces a bundle; it has to pass the gate here first. `uri`: where the
 /// instances find it, by default at its path here.
-pub(super) fn complete(
+pub fn complete(
     config: &Config,
     bundle: &Path,
     uri: Option<String>,
@@ -204,7 +204,7 @@ pub(super) fn say(
 }
 
 /// Says it and prints it; gives the offset at which it stands.
-pub(super) fn say_aloud(config: &Config, message: &Message) -> Result<Option<i64>, Failure> {
+pub fn say_aloud(config: &Config, message: &Message) -> Result<Option<i64>, Failure> {
     let (value, offset) = say(&Publisher::new(&config.kafka)?, config, message)?;
     println!("{value}");
     if let Some(offset) = offset {

@@ -45,6 +45,11 @@ impl Failure {
         Self { code: 64, message: message.into() }
     }
 
+    /// What it was told is wrong.
+    pub fn configuration(message: impl Into<String>) -> Self {
+        Self { code: 78, message: message.into() }
+    }
+
     /// Tells the message on stderr and gives the exit code.
     pub fn tell(&self) -> ExitCode {
         if !self.message.is_empty() {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::bus::tail::Record;
 use crate::control::message::{Message, Unread};
-use crate::control::registry::{Configured, Effect, Registry};
+use crate::control::registry::{Configured, Effect, Registry, Source};
 use crate::observe::fleet::{Goal, Stage};
 use crate::observe::reports::rfc3339;
 
@@ -108,6 +108,11 @@ impl History {
             control_offset: wanted.control_offset,
             read_to: wanted.control_offset,
         })
+    }
+
+    /// Where the bundle of an announced version is.
+    pub fn source(&self, version: &str) -> Option<&Source> {
+        self.registry.source(version)
     }
 
     /// Does this version wait for `promote` by now?

@@ -3,19 +3,19 @@
 //! Data goes to stdout, talk to stderr. Exit codes are those of sysexits; see [`failure`].
 
 mod anatomy;
-mod announce;
+pub mod announce;
 mod check;
 mod columns;
 mod demo;
 pub mod failure;
-mod history;
+pub mod history;
 mod init;
 mod inspect;
 mod list;
 mod logging;
-mod lookout;
+pub mod lookout;
 mod pack;
-mod reading;
+pub mod reading;
 mod redrive;
 mod replay;
 mod resume;
@@ -25,7 +25,7 @@ mod sign;
 mod status;
 mod wait;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Command, CommandFactory, Parser, Subcommand};
@@ -109,6 +109,15 @@ impl Configured {
             set: self.set.clone(),
         })
     }
+}
+
+/// The configuration that a file and the environment make.
+///
+/// # Errors
+/// All of its faults.
+pub fn configuration(file: &Path) -> Result<Config, ConfigError> {
+    let file = Some(file.to_owned());
+    Config::load(&Sources { file, environment: environment(), set: Vec::new() })
 }
 
 /// The variables that are text; `std::env::vars` panics on others.

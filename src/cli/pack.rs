@@ -7,11 +7,12 @@ use clap::Args;
 
 use super::failure::Failure;
 use crate::app;
-use crate::model::bundle::{self, MANIFEST};
+use crate::model::bundle;
 use crate::model::columns::propose;
 use crate::model::gate::{self, Admitted, Expected, Times};
 use crate::model::import::{Facts, facts, recognise};
-use crate::model::manifest::{Artifact, Contract, Format, Golden, Iterations, Manifest, Task};
+use crate::model::manifest::{Contract, Format, Iterations, Task};
+use crate::model::packing::{self, Contents};
 
 /// Make a bundle of a model file, a contract and golden rows
 #[derive(Debug, Args)]
@@ -97,19 +98,8 @@ impl Pack {
                 "`{out}` exists: a version never changes\n\nhint: pack into a new folder"
             )));
         }
-        // Made beside its place and moved there when it is whole and good.
-        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        fs::create_dir_all(parent)?;
-        let making = parent.join(format!(".foretell-pack-{}", std::process::id()));
-        let packed = self.pack(&given, golden, &making).and_then(|admitted| {
-            fs::rename(&making, out)?;
-            Ok(admitted)
-        });
-        if packed.is_err() {
-            let _ = fs::remove_dir_all(&making);
-        }
-        self.tell(&packed?, out);
+        let packed = packing::into_place(out, |making| self.pack(&given, golden, making))?;
+        self.tell(&packed, out);
         Ok(())
     }
 
@@ -131,36 +121,17 @@ impl Pack {
         bundle::golden_rows(&golden.display().to_string(), &rows)
             .map_err(|error| Failure::data(error.to_string()))?;
         let iterations = self.iterations(facts)?;
-        fs::create_dir_all(folder)?;
-        let name = format.file_name(bytes);
-        fs::write(folder.join(name), bytes)?;
-        fs::write(folder.join("golden.jsonl"), &rows)?;
-        let manifest = Manifest {
-            model: self.name.clone().unwrap_or_default(),
-            version: self.version.clone().unwrap_or_default(),
-            created: jiff::Timestamp::now()
-                .round(jiff::Unit::Second)
-                .unwrap_or_default()
-                .to_string(),
-            artifact: Artifact {
-                format: *format,
-                path: name.into(),
-                sha256: bundle::sha256(bytes),
-                bytes: bytes.len() as u64,
-                iterations,
-            },
-            task: contract.task,
-            features: contract.features,
-            golden: Golden {
-                path: "golden.jsonl".into(),
-                sha256: bundle::sha256(&rows),
-                tolerance: self.tolerance.unwrap_or(format.tolerance()),
-            },
-            training: contract.training,
-            reference: None,
-        };
-        let text = serde_json::to_string_pretty(&manifest).map_err(std::io::Error::from)?;
-        fs::write(folder.join(MANIFEST), text)?;
+        Contents {
+            model: self.name.as_deref().unwrap_or_default(),
+            version: self.version.as_deref().unwrap_or_default(),
+            contract,
+            format: *format,
+            bytes,
+            iterations,
+            golden: &rows,
+            tolerance: self.tolerance,
+        }
+        .write(folder)?;
         let admitted = gate::admit(
             folder,
             Expected::default(),

@@ -8,6 +8,7 @@ pub mod import;
 pub mod linear;
 pub mod link;
 pub mod manifest;
+pub mod packing;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 pub mod signature;

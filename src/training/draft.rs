@@ -1,0 +1,108 @@
+//! A model is fitted and becomes a bundle that nobody has judged yet.
+
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressFinish};
+use ndarray::{Array2, ArrayView2};
+use serde_json::json;
+
+use super::clean::{Table, classes};
+use super::evaluate::{Measured, measure};
+use super::fit::{Fitted, fit};
+use super::settings::Settings;
+use crate::cli::failure::Failure;
+use crate::model::import::{Source, import};
+use crate::model::manifest::{Contract, GoldenRow};
+use crate::model::packing::Contents;
+use crate::model::{Model, Scratch};
+
+pub struct Draft<'a> {
+    pub settings: &'a Settings,
+    pub contract: &'a Contract,
+}
+
+impl Draft<'_> {
+    /// Fits a model to `rows` and writes its bundle into `folder`, with golden rows of those held out.
+    ///
+    /// # Errors
+    /// The rows are none that the model can be fitted to, or a file cannot be written.
+    pub fn make(
+        &self,
+        version: &str,
+        rows: &Table,
+        held_out: &Table,
+        folder: &Path,
+    ) -> Result<(), Failure> {
+        let fitted = self.fit(rows, "fitting")?;
+        let golden = self.golden(&fitted, held_out)?;
+        let mut contract = self.contract.clone();
+        contract.task.threshold = self.settings.bundle.threshold.or(contract.task.threshold);
+        let contents = Contents {
+            model: &self.settings.model.name,
+            version,
+            contract,
+            format: fitted.format,
+            bytes: &fitted.bytes,
+            iterations: None,
+            golden: &golden,
+            tolerance: None,
+        };
+        Ok(contents.write(folder)?)
+    }
+
+    /// Cross-validation by time: fitted to the oldest rows, judged by those that came next, again and
+    /// again with more of them.
+    ///
+    /// # Errors
+    /// Those of [`Self::make`].
+    pub fn folds(&self, rows: &Table) -> Result<Vec<Measured>, Failure> {
+        let folds = self.settings.evaluate.folds;
+        let step = rows.len() / (folds + 1);
+        let fold = |number: usize| {
+            let (until_then, _) = rows.clone().split_at_row((number + 1) * step);
+            let (known, next) = until_then.split_at_row(number * step);
+            let model = model(&self.fit(&known, &format!("fold {number} of {folds}"))?)?;
+            let outputs = predict(&model, next.x.view());
+            let outputs = outputs.rows().into_iter().map(|row| Some(row.to_vec())).collect();
+            measure(&format!("fold {number}"), "", &self.contract.task, &next.y, outputs)
+        };
+        (1..=folds).map(fold).collect()
+    }
+
+    fn fit(&self, rows: &Table, what: &str) -> Result<Fitted, Failure> {
+        let names: Vec<_> = self.contract.features.iter().map(|it| it.name.clone()).collect();
+        let bar = ProgressBar::new_spinner()
+            .with_message(format!("{what}: {} rows", rows.len()))
+            .with_finish(ProgressFinish::AndClear);
+        bar.enable_steady_tick(std::time::Duration::from_millis(100));
+        let classes = classes(&self.contract.task);
+        fit(&self.settings.fit, rows.x.view(), rows.y.view(), &names, classes)
+            .map_err(|error| Failure::data(error.to_string()))
+    }
+
+    /// Held-out events, evenly spread over their time, with what the model says of them here.
+    fn golden(&self, fitted: &Fitted, held_out: &Table) -> Result<Vec<u8>, Failure> {
+        let outputs = predict(&model(fitted)?, held_out.x.view());
+        let count = self.settings.bundle.golden_rows.clamp(1, held_out.len());
+        let mut lines = Vec::new();
+        for number in 0..count {
+            let row = number * held_out.len() / count;
+            let event = held_out.examples[row].event.clone();
+            let line = GoldenRow { event, output: outputs.row(row).to_vec() };
+            lines.extend(json!(line).to_string().into_bytes());
+            lines.push(b'\n');
+        }
+        Ok(lines)
+    }
+}
+
+fn model(fitted: &Fitted) -> Result<Model, Failure> {
+    import(Source::new(fitted.format, &fitted.bytes))
+        .map_err(|error| Failure::data(format!("what was fitted cannot be read: {error}")))
+}
+
+fn predict(model: &Model, x: ArrayView2<'_, f64>) -> Array2<f64> {
+    let mut outputs = Array2::zeros((x.nrows(), model.outputs()));
+    model.predict(x, &mut Scratch::default(), outputs.view_mut());
+    outputs
+}
