@@ -32,6 +32,8 @@ type Faults = BTreeMap<Kind, Vec<String>>;
 pub struct Verdict {
     events: usize,
     answers: usize,
+    /// Answers that somebody finds who begins to read when all is over.
+    afterwards: usize,
     /// Records on the topic of predictions that committed readers never see.
     aborted: usize,
     faults: Faults,
@@ -84,8 +86,9 @@ pub fn audit(deployment: &Deployment, seen: Seen) -> Verdict {
     let letters = letters.iter().map(|letter| format!("{letter:?}"));
     faults.entry(DeadLetter).or_default().extend(letters);
     let answers = seen.rows.len();
+    let afterwards = topics::read(deployment, &deployment.topics.predictions).len();
     let aborted = written.values().map(Vec::len).sum::<usize>().saturating_sub(answers);
-    Verdict { events: events.len(), answers, aborted, faults }
+    Verdict { events: events.len(), answers, afterwards, aborted, faults }
 }
 
 /// Everything that is wrong with the answers, by kind, each with its place.
@@ -194,13 +197,15 @@ impl Verdict {
             "expected every event to be answered once, rightly, in order:\n{self}"
         );
         assert!(self.events > 0, "expected some events to judge by");
+        assert_eq!(self.afterwards, self.answers, "readers see the same whenever they read");
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { events, answers, aborted, faults } = self;
+        let Self { events, answers, afterwards, aborted, faults } = self;
         writeln!(f, "{events:9} events\n{answers:9} predictions")?;
+        writeln!(f, "{afterwards:9} of them found by who reads afterwards")?;
         writeln!(f, "{aborted:9} aborted, seen by uncommitted readers only")?;
         for (kind, places) in faults {
             writeln!(f, "{:9} {}", places.len(), kind.name())?;
