@@ -8,9 +8,9 @@ pub mod import;
 pub mod linear;
 pub mod link;
 pub mod manifest;
-pub mod packing;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+pub mod packing;
 pub mod signature;
 pub mod store;
 pub mod traffic;

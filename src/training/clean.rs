@@ -41,10 +41,8 @@ pub struct Table {
 /// The contract is unusable, or nothing is left.
 pub fn clean(examples: Vec<Example>, contract: &Contract) -> Result<(Table, Counts), Failure> {
     let batch = Config::default().batch;
-    let limits = Limits {
-        event_bytes_max: batch.event_bytes_max,
-        json_depth_max: batch.json_depth_max,
-    };
+    let limits =
+        Limits { event_bytes_max: batch.event_bytes_max, json_depth_max: batch.json_depth_max };
     let decoder = Decoder::new(&contract.features, &[], limits)
         .map_err(|error| Failure::data(format!("the contract: {error}")))?;
     let mut counts = Counts { examples: examples.len() as u64, ..Counts::default() };

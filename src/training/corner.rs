@@ -64,7 +64,7 @@ const OPS: [(&str, Op); 6] = [
 ];
 
 /// What became of a case.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     pub line: usize,
     pub expect: String,

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::Array1;
+use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::clean::Table;
 use super::corner;
-use super::metrics;
+use super::metrics::{Classification, Regression, Undefined};
 use super::settings::{Bounds, Settings};
 use crate::cli::failure::Failure;
 use crate::features::contract::{Feature, Kind, Term};
@@ -21,6 +21,8 @@ use crate::score::Scorer;
 
 /// Rows that are scored at a time.
 const TILE_ROWS: usize = 256;
+/// Of a task that names none: [`Task::class`].
+const THRESHOLD: f64 = 0.5;
 /// Values of a slice that are told apart.
 const VALUES_MAX: usize = 10;
 
@@ -66,6 +68,7 @@ impl Measured {
 
 pub fn scalars(metrics: &Value) -> BTreeMap<String, f64> {
     let fields = metrics.as_object().into_iter().flatten();
+    let fields = fields.filter(|(name, _)| *name != "rows");
     fields.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect()
 }
 
@@ -242,8 +245,20 @@ fn refusals(
 }
 
 /// By the task: those of classes, or those of numbers.
-fn metrics_of(task: &Task, y: &[f64], outputs: &[Vec<f64>]) -> Result<Value, String> {
-    let _ = (task, y, outputs, TaskKind::Binary);
-    let _ = metrics::placeholder();
-    Err("not yet".into())
+fn metrics_of(task: &Task, y: &[f64], outputs: &[Vec<f64>]) -> Result<Value, Undefined> {
+    let classes = || y.iter().map(|class| *class as usize).collect::<Vec<_>>();
+    let first = || outputs.iter().map(|outputs| outputs[0]).collect::<Vec<_>>();
+    let metrics = match task.kind {
+        TaskKind::Binary => {
+            let threshold = task.threshold.unwrap_or(THRESHOLD);
+            json!(Classification::binary(&classes(), &first(), threshold)?)
+        }
+        TaskKind::Multiclass => {
+            let width = outputs.first().map_or(0, Vec::len);
+            let all = Array2::from_shape_fn((outputs.len(), width), |(row, k)| outputs[row][k]);
+            json!(Classification::multiclass(&classes(), all.view())?)
+        }
+        _ => json!(Regression::new(y, &first())?),
+    };
+    Ok(metrics)
 }

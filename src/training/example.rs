@@ -51,8 +51,9 @@ pub fn each_line(
             break;
         }
         if !line.trim().is_empty() {
-            take(number, line.trim())
-                .map_err(|why| Failure::data(format!("`{}` line {number}: {why}", path.display())))?;
+            take(number, line.trim()).map_err(|why| {
+                Failure::data(format!("`{}` line {number}: {why}", path.display()))
+            })?;
         }
     }
     Ok(())

@@ -35,7 +35,12 @@ type Labels = HashMap<String, Value>;
 /// # Errors
 /// A file or a topic cannot be read, or a line of labels is none.
 pub fn load(settings: &Settings) -> Result<(Vec<Example>, Counts), Failure> {
-    let mut load = Load { data: &settings.data, labels: None, examples: Vec::new(), counts: Counts::default() };
+    let mut load = Load {
+        data: &settings.data,
+        labels: None,
+        examples: Vec::new(),
+        counts: Counts::default(),
+    };
     match &settings.data.kafka {
         Some(topics) => load.topics(topics)?,
         None => load.files()?,

@@ -24,10 +24,14 @@ pub fn markdown(model: &str, evaluation: &Evaluation) -> String {
         new.rows, new.rejected
     );
     let versions: Vec<&Measured> = std::iter::once(new).chain(served).chain(folds).collect();
-    let heads: Vec<String> = versions.iter().enumerate().map(|(place, version)| {
-        let serves = if place == 1 && served.is_some() { " (serves)" } else { "" };
-        format!("{}{serves}", version.version)
-    }).collect();
+    let heads: Vec<String> = versions
+        .iter()
+        .enumerate()
+        .map(|(place, version)| {
+            let serves = if place == 1 && served.is_some() { " (serves)" } else { "" };
+            format!("{}{serves}", version.version)
+        })
+        .collect();
     table(&mut page, &heads, &versions);
     if let Some(matrix) = new.metrics.get("confusion") {
         let _ = writeln!(page, "\nConfusion (rows: what was, columns: what was said): `{matrix}`");
@@ -37,12 +41,18 @@ pub fn markdown(model: &str, evaluation: &Evaluation) -> String {
         let names: BTreeSet<String> =
             slices.iter().flat_map(|slice| scalars(&slice.metrics).into_keys()).collect();
         let names: Vec<_> = names.into_iter().collect();
-        row(&mut page, ["feature", "value", "rows"].map(str::to_owned).into_iter().chain(names.clone()));
+        row(
+            &mut page,
+            ["feature", "value", "rows"].map(str::to_owned).into_iter().chain(names.clone()),
+        );
         row(&mut page, vec!["---".to_owned(); 3 + names.len()]);
         for slice in slices {
             let found = scalars(&slice.metrics);
             let cells = [slice.feature.clone(), slice.value.clone(), slice.rows.to_string()];
-            row(&mut page, cells.into_iter().chain(names.iter().map(|name| number(found.get(name)))));
+            row(
+                &mut page,
+                cells.into_iter().chain(names.iter().map(|name| number(found.get(name)))),
+            );
         }
     }
     if !corner_cases.is_empty() {
@@ -52,7 +62,10 @@ pub fn markdown(model: &str, evaluation: &Evaluation) -> String {
         for case in corner_cases {
             let holds = if case.holds { "holds" } else { "**fails**" };
             let why = case.why.clone().unwrap_or_default();
-            row(&mut page, [holds.into(), case.line.to_string(), case.expect.clone(), case.found.clone(), why]);
+            row(
+                &mut page,
+                [holds.into(), case.line.to_string(), case.expect.clone(), case.found.clone(), why],
+            );
         }
     }
     page

@@ -26,7 +26,13 @@ use crate::model::packing;
 #[command(name = "foretell-train", version, about, max_term_width = 100)]
 pub struct Cli {
     /// The configuration file (TOML)
-    #[arg(long, value_name = "FILE", env = "FORETELL_TRAIN_CONFIG", global = true, default_value = "train.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FORETELL_TRAIN_CONFIG",
+        global = true,
+        default_value = "train.toml"
+    )]
     config: PathBuf,
     #[command(subcommand)]
     part: Part,
@@ -153,11 +159,16 @@ impl Work {
         let version = version.map_or_else(by_the_clock, str::to_owned);
         let folder = self.folder.join(DRAFT);
         if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(|error| example::cannot("remove", &folder, &error))?;
+            fs::remove_dir_all(&folder)
+                .map_err(|error| example::cannot("remove", &folder, &error))?;
         }
         let draft = draft::Draft { settings: &self.settings, contract: &self.contract };
         packing::into_place(&folder, |making| draft.make(&version, &rows, &held_out, making))?;
-        eprintln!("fit: version {version}, to {} rows; {} are held out", rows.len(), held_out.len());
+        eprintln!(
+            "fit: version {version}, to {} rows; {} are held out",
+            rows.len(),
+            held_out.len()
+        );
         Ok(())
     }
 
@@ -267,7 +278,10 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
 
 /// Counts as people read them.
 fn told(counts: &impl Serialize) -> String {
-    serde_json::to_string(counts).unwrap_or_default().replace(['{', '}', '"'], "").replace(',', ", ")
+    serde_json::to_string(counts)
+        .unwrap_or_default()
+        .replace(['{', '}', '"'], "")
+        .replace(',', ", ")
 }
 
 fn by_the_clock() -> String {

@@ -7,6 +7,7 @@ use crate::app;
 use crate::cli::failure::Failure;
 use crate::cli::{configuration, lookout};
 use crate::config::Config;
+use crate::control::registry::Source;
 use crate::model::gate::{self, Expected, Times};
 use crate::model::version::Version;
 use crate::stop::Stop;
@@ -35,11 +36,11 @@ fn by_control(config: &Config) -> Result<Option<Version>, Failure> {
     let configured = lookout::configured(config);
     let (_, history) = lookout::control_log(config, configured.as_ref())?;
     let Some(goal) = history.wanted() else { return Ok(None) };
-    let Some(source) = history.source(&goal.version) else {
+    let Some(Source::Announced { uri, digest }) = history.source(&goal.version) else {
         return config.model.bundle.as_deref().map(in_folder).transpose();
     };
     let bundle = app::bundle_store(config, Stop::default())?
-        .fetch(&source.uri, &source.digest)
+        .fetch(uri, digest)
         .map_err(|error| Failure::data(format!("version {} serves: {error}", goal.version)))?;
     let settings = app::gate_settings_for_tools();
     let admitted = gate::judge(bundle, Expected::default(), &settings, &mut Times::default())?;

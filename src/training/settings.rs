@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::fit::Fit;
 use crate::cli::failure::Failure;
@@ -53,8 +54,10 @@ pub struct Data {
     /// record's time counts, or in files the order of the lines.
     pub time: Option<String>,
     /// The first moment whose events count.
+    #[serde(default, deserialize_with = "moment")]
     pub from: Option<Timestamp>,
     /// The first one whose events do not.
+    #[serde(default, deserialize_with = "moment")]
     pub to: Option<Timestamp>,
 }
 
@@ -122,6 +125,14 @@ pub struct Bundle {
     pub threshold: Option<f64>,
 }
 
+/// RFC 3339, as a text.
+fn moment<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map(Some).map_err(|_| {
+        D::Error::custom(format!("`{text}` is no moment such as \"2013-12-01T05:15:00-05:00\""))
+    })
+}
+
 fn golden_rows() -> usize {
     64
 }
@@ -146,14 +157,11 @@ impl Settings {
         let text = fs::read_to_string(path).map_err(|error| {
             Failure::configuration(format!("cannot read `{}`: {error}", path.display()))
         })?;
-        let mut settings: Self = toml::from_str(&text).map_err(|error| {
-            Failure::configuration(format!("`{}`: {error}", path.display()))
-        })?;
+        let mut settings: Self = toml::from_str(&text)
+            .map_err(|error| Failure::configuration(format!("`{}`: {error}", path.display())))?;
         settings.place(path.parent().unwrap_or(Path::new("")));
         match settings.fault() {
-            Some(fault) => {
-                Err(Failure::configuration(format!("`{}`: {fault}", path.display())))
-            }
+            Some(fault) => Err(Failure::configuration(format!("`{}`: {fault}", path.display()))),
             None => Ok(settings),
         }
     }
@@ -180,10 +188,15 @@ impl Settings {
             return Some("`data` needs either `events`, which are files, or `kafka`".into());
         }
         if data.kafka.is_none() && data.labels.is_empty() == data.label.is_none() {
-            return Some("`data` needs either `labels`, which are files, or `label`, a pointer".into());
+            return Some(
+                "`data` needs either `labels`, which are files, or `label`, a pointer".into(),
+            );
         }
         if !(evaluate.holdout > 0.0 && evaluate.holdout < 1.0) {
-            return Some(format!("`evaluate.holdout`: {} is not between 0 and 1", evaluate.holdout));
+            return Some(format!(
+                "`evaluate.holdout`: {} is not between 0 and 1",
+                evaluate.holdout
+            ));
         }
         let asks = evaluate.served.as_deref() == Some(CONTROL);
         if asks && announce.is_none() && data.kafka.is_none() {
