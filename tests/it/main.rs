@@ -14,3 +14,5 @@ mod schemas;
 mod simulation;
 mod store;
 mod tidy;
+#[cfg(feature = "train")]
+mod training;

@@ -99,6 +99,12 @@ impl Deployment {
         (path, format!("{}/{number}", self.name))
     }
 
+    /// A file with the configuration, for other programs than `foretell`.
+    #[cfg(feature = "train")]
+    pub fn configuration_file(&self) -> PathBuf {
+        self.configuration(&[]).0
+    }
+
     /// Starts an instance.
     pub fn start(&self) -> Instance {
         self.start_with(&[])

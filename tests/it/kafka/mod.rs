@@ -37,6 +37,8 @@ mod redrive;
 #[cfg(feature = "http")]
 mod remote;
 mod replay;
+#[cfg(feature = "train")]
+mod retrain;
 mod security;
 mod shutdown;
 mod soak;
