@@ -12,6 +12,7 @@
 //! | 77 | credentials or rights are refused |
 //! | 78 | the configuration is wrong |
 
+use std::fmt;
 use std::process::ExitCode;
 
 use crate::bus::Fatal;
@@ -45,6 +46,11 @@ impl Failure {
         Self { code: 64, message: message.into() }
     }
 
+    /// Something went wrong that cannot.
+    pub fn bug(message: impl Into<String>) -> Self {
+        Self { code: 70, message: message.into() }
+    }
+
     /// What it was told is wrong.
     pub fn configuration(message: impl Into<String>) -> Self {
         Self { code: 78, message: message.into() }
@@ -56,6 +62,12 @@ impl Failure {
             eprintln!("error: {}", self.message);
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

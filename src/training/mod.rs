@@ -21,3 +21,4 @@ pub mod report;
 pub mod run;
 pub mod served;
 pub mod settings;
+pub mod watch;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::clean::{self, Table};
 use super::evaluate::{self, Evaluation};
 use super::settings::Settings;
-use super::{draft, example, load, report, served};
+use super::{draft, example, load, report, served, watch};
 use crate::cli::announce;
 use crate::cli::configuration;
 use crate::cli::failure::Failure;
@@ -57,6 +57,8 @@ enum Part {
     Pack,
     /// Tell all instances that it is ready
     Announce,
+    /// Run whenever a `retrain-request` on the control topic asks for it, until stopped
+    Watch,
     /// All of this, one after the other
     Run {
         /// The version's name; default: the time
@@ -97,20 +99,18 @@ impl Cli {
     fn train(&self) -> Result<(), Failure> {
         let work = Work::open(&self.config)?;
         match &self.part {
+            Part::Watch => {
+                let config = self.config.clone();
+                // Each training reads its configuration anew.
+                watch::watch(&work.settings, move || Work::open(&config)?.run(None))
+            }
             Part::Load => work.load(),
             Part::Clean => work.clean(),
             Part::Fit { version } => work.fit(version.as_deref()),
             Part::Evaluate => work.evaluate(),
             Part::Pack => work.pack(),
             Part::Announce => work.announce(),
-            Part::Run { version } => {
-                work.load()?;
-                work.clean()?;
-                work.fit(version.as_deref())?;
-                work.evaluate()?;
-                work.pack()?;
-                if work.settings.announce.is_some() { work.announce() } else { Ok(()) }
-            }
+            Part::Run { version } => work.run(version.as_deref()),
         }
     }
 }
@@ -132,6 +132,16 @@ impl Work {
         let folder = settings.work();
         fs::create_dir_all(&folder).map_err(|error| example::cannot("make", &folder, &error))?;
         Ok(Self { settings, contract, folder })
+    }
+
+    /// All parts; announces where the settings say to whom.
+    fn run(&self, version: Option<&str>) -> Result<(), Failure> {
+        self.load()?;
+        self.clean()?;
+        self.fit(version)?;
+        self.evaluate()?;
+        self.pack()?;
+        if self.settings.announce.is_some() { self.announce() } else { Ok(()) }
     }
 
     fn load(&self) -> Result<(), Failure> {

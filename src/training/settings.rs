@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::de::Error as _;
@@ -24,6 +25,8 @@ pub struct Settings {
     pub bundle: Bundle,
     /// Without it nothing can be announced.
     pub announce: Option<Announce>,
+    #[serde(default)]
+    pub watch: Watch,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -146,6 +149,26 @@ pub struct Announce {
     pub uri: Option<String>,
     #[serde(default)]
     pub rollout: Rollout,
+}
+
+/// Of `foretell-train watch`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Watch {
+    /// From the beginning of one training to that of the next, at least.
+    pub interval_minutes: u32,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { interval_minutes: 60 }
+    }
+}
+
+impl Watch {
+    pub fn interval(self) -> Duration {
+        Duration::from_secs(60 * u64::from(self.interval_minutes))
+    }
 }
 
 impl Settings {

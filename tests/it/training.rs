@@ -8,10 +8,15 @@ use serde_json::Value;
 
 use crate::program::{foretell, stderr};
 
+pub fn command(config: &Path, part: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_foretell-train"));
+    command.arg("--config").arg(config).args(part);
+    command
+}
+
 /// Runs a part of a training to its end.
 pub fn train(config: &Path, part: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_foretell-train"));
-    command.arg("--config").arg(config).args(part).output().expect("foretell-train can be run")
+    command(config, part).output().expect("foretell-train can be run")
 }
 
 fn repository() -> PathBuf {

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use super::deployment::Deployment;
 use super::eventually::SOON;
+use super::instance::Instance;
 use super::probe::Probe;
 use super::reports::await_report;
 use super::{feeder, scratch, topics};
 use crate::program::stderr;
-use crate::training::train;
+use crate::training::{self, train};
 
 /// What a feeder's event becomes: 1 from x = 500 on.
 fn label(number: u64) -> String {
@@ -41,6 +42,8 @@ fn configuration(deployment: &Deployment, labels: &str, folder: &Path) -> std::p
         folder = "bundles"
         [announce]
         config = "{instances}"
+        [watch]
+        interval_minutes = 0
     "#
     );
     let path = folder.join("train.toml");
@@ -79,5 +82,15 @@ fn a_training_reads_the_topics_beats_what_serves_and_takes_over() {
     await_report(&deployment, "the version that was learnt", |report| {
         report.served.as_ref().is_some_and(|served| served.version == "learnt")
     });
-    drop(instance);
+    // Somebody asks for the next one.
+    let command = training::command(&config, &["watch"]);
+    let watch = Instance::spawn("retrain-watch".into(), command, folder.join("watch.log"));
+    watch.await_saying(SOON, &["waiting for requests"]);
+    topics::control(&deployment, r#"{"type":"retrain-request","model":"tiny","reason":"drift"}"#);
+    await_report(&deployment, "the version that was asked for", |report| {
+        let served = report.served.as_ref().map(|served| served.version.as_str());
+        served.is_some_and(|version| version != "learnt" && version != "1")
+    });
+    watch.await_saying(SOON, &["request", "drift"]);
+    drop((watch, instance));
 }
