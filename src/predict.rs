@@ -73,13 +73,19 @@ pub enum Refusal {
     /// More events than the bound, which is told.
     TooMany(usize),
     /// The one event of the request, or the row of its tensors, cannot be scored.
-    Rejected { row: usize, reject: Reject },
+    Rejected {
+        row: usize,
+        reject: Reject,
+    },
 }
 
 /// Makes the two ends of the queue.
 pub fn queue(serving: Serving, stop: Stop) -> (Asker, Queue) {
     let (sender, receiver) = sync_channel(QUEUE_MAX);
-    (Asker { sender, serving: serving.clone(), stop: stop.clone() }, Queue { receiver, serving, stop })
+    (
+        Asker { sender, serving: serving.clone(), stop: stop.clone() },
+        Queue { receiver, serving, stop },
+    )
 }
 
 /// Where questions are asked. Cloning shares.
@@ -145,9 +151,11 @@ struct Flat {
     decoder: Result<Decoder, ContractError>,
 }
 
+/// Bytes, and where each event stands in them.
+type Rows = (Vec<u8>, Vec<Range<usize>>);
+
 /// A question that was read.
 struct Asked {
-    /// Where the events' bytes are.
     bytes: Vec<u8>,
     events: Vec<Range<usize>>,
     shape: Shape,
@@ -194,7 +202,7 @@ impl Answerer {
         let mut next = Some(first);
         while let Some(Question { form, body, reply }) = next {
             match read(form, body, &served.version, self.tile_rows) {
-                Ok((bytes, events, shape)) => {
+                Ok(((bytes, events), shape)) => {
                     rows += events.len();
                     round.push(Asked { bytes, events, shape, reply });
                 }
@@ -253,15 +261,18 @@ impl Answerer {
     }
 }
 
-type Read = (Vec<u8>, Vec<Range<usize>>, Shape);
-
-fn read(form: Form, body: Vec<u8>, version: &Version, rows_max: usize) -> Result<Read, Refusal> {
+fn read(
+    form: Form,
+    body: Vec<u8>,
+    version: &Version,
+    rows_max: usize,
+) -> Result<(Rows, Shape), Refusal> {
     match form {
         Form::Events => match events::split(&body, rows_max)? {
-            Some(events) => Ok((body, events, Shape::Many)),
+            Some(events) => Ok(((body, events), Shape::Many)),
             None => {
                 let whole = 0..body.len();
-                Ok((body, vec![whole], Shape::One))
+                Ok(((body, vec![whole]), Shape::One))
             }
         },
         Form::Tensors { model, version: wanted } => {
@@ -269,8 +280,8 @@ fn read(form: Form, body: Vec<u8>, version: &Version, rows_max: usize) -> Result
             if !is_it {
                 return Err(Refusal::NotServed(serves(version)));
             }
-            let (bytes, events, wanted) = tensors::read(&body, version, rows_max)?;
-            Ok((bytes, events, Shape::Tensors(wanted)))
+            let (rows, wanted) = tensors::read(&body, version, rows_max)?;
+            Ok((rows, Shape::Tensors(wanted)))
         }
     }
 }

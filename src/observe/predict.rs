@@ -79,7 +79,8 @@ impl Counter {
         answer.map_err(|refused| match refused {
             predict::Refusal::Rejected { reject, .. } if is_event => {
                 let body = Json(Rejection::from(&reject));
-                let (code, headers) = (StatusCode::UNPROCESSABLE_ENTITY, [(CACHE_CONTROL, "no-store")]);
+                let (code, headers) =
+                    (StatusCode::UNPROCESSABLE_ENTITY, [(CACHE_CONTROL, "no-store")]);
                 Refused((code, headers, body).into_response(), 1)
             }
             predict::Refusal::Rejected { .. } => Refused(refusal(refused).into_response(), 1),

@@ -18,7 +18,8 @@ pub fn split(body: &[u8], rows_max: usize) -> Result<Option<Vec<Range<usize>>>, 
     if first != Some(&b'[') {
         return Ok(None);
     }
-    let malformed = |error: &dyn fmt::Display| Refusal::Malformed(format!("this is no JSON: {error}"));
+    let malformed =
+        |error: &dyn fmt::Display| Refusal::Malformed(format!("this is no JSON: {error}"));
     let text = str::from_utf8(body).map_err(|error| malformed(&error))?;
     let start = text.as_ptr().addr();
     let elements = elements(text, rows_max).map_err(|fault| match fault {

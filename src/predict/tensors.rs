@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::events::{Fault, elements};
-use super::{Answer, Refusal, Reply, all_outputs};
+use super::{Answer, Refusal, Reply, Rows, all_outputs};
 use crate::encode::Scored;
 use crate::features::contract::{Feature, Kind, Term};
 use crate::model::manifest::{Task, TaskKind};
@@ -81,11 +81,7 @@ pub fn flat(contract: &[Feature]) -> Vec<Feature> {
 }
 
 /// Reads a request: its rows as events, where each stands, and what is wanted.
-pub fn read(
-    body: &[u8],
-    version: &Version,
-    rows_max: usize,
-) -> Result<(Vec<u8>, Vec<Range<usize>>, Wanted), Refusal> {
+pub fn read(body: &[u8], version: &Version, rows_max: usize) -> Result<(Rows, Wanted), Refusal> {
     let body: Body<'_> = serde_json::from_slice(body).map_err(|error| {
         Refusal::Malformed(format!("this is no request of the Open Inference Protocol: {error}"))
     })?;
@@ -98,20 +94,17 @@ pub fn read(
         [one] => one.name != EVENT || version.contract.iter().any(|it| it.name == EVENT),
         _ => true,
     };
-    let (bytes, rows) = if is_flat {
+    let rows = if is_flat {
         flat_rows(&body.inputs, version, rows_max)?
     } else {
         whole_events(&body.inputs[0], rows_max)?
     };
     let outputs = outputs.into_iter().map(Cow::into_owned).collect();
-    Ok((bytes, rows, Wanted { id: body.id, outputs, is_flat }))
+    Ok((rows, Wanted { id: body.id, outputs, is_flat }))
 }
 
 /// The events of a tensor of text.
-fn whole_events(
-    input: &Input<'_>,
-    rows_max: usize,
-) -> Result<(Vec<u8>, Vec<Range<usize>>), Refusal> {
+fn whole_events(input: &Input<'_>, rows_max: usize) -> Result<Rows, Refusal> {
     if input.datatype != "BYTES" {
         return Err(fault(input, "holds events as text: its datatype is BYTES"));
     }
@@ -131,11 +124,7 @@ fn whole_events(
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// One flat event a row.
-fn flat_rows(
-    inputs: &[Input<'_>],
-    version: &Version,
-    rows_max: usize,
-) -> Result<(Vec<u8>, Vec<Range<usize>>), Refusal> {
+fn flat_rows(inputs: &[Input<'_>], version: &Version, rows_max: usize) -> Result<Rows, Refusal> {
     let names: HashSet<&str> = version.contract.iter().map(|it| it.name.as_str()).collect();
     let mut seen = HashSet::new();
     let mut columns = Vec::with_capacity(inputs.len().min(names.len()));
@@ -157,7 +146,9 @@ fn flat_rows(
         return Err(Refusal::Malformed("there are no inputs".into()));
     };
     if let Some((name, _)) = columns.iter().find(|(_, column)| column.len() != count) {
-        return Err(Refusal::Malformed(format!("input {name} has not {count} rows like the first")));
+        return Err(Refusal::Malformed(format!(
+            "input {name} has not {count} rows like the first"
+        )));
     }
     let (mut bytes, mut rows) = (Vec::new(), Vec::with_capacity(count));
     for row in 0..count {

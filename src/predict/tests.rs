@@ -88,8 +88,7 @@ fn what_waits_is_answered_in_one_round_and_before_the_end() {
 fn a_full_queue_takes_no_more_and_loses_nothing() {
     let (asker, answerer, stop) = scene();
     let event = r#"{"x":1,"y":0}"#;
-    let told: Vec<_> =
-        (0..QUEUE_MAX).map(|_| ask(&asker, Form::Events, event).unwrap()).collect();
+    let told: Vec<_> = (0..QUEUE_MAX).map(|_| ask(&asker, Form::Events, event).unwrap()).collect();
     assert_eq!(ask(&asker, Form::Events, event).unwrap_err(), Refusal::Busy);
     stop.request(Duration::from_secs(9));
     answerer.run();
@@ -237,10 +236,9 @@ fn tensors_that_do_not_fit_are_refused_by_name() {
 /// A tensor has no place for a reject.
 #[test]
 fn a_row_that_is_refused_refuses_its_request() {
-    for (x, reason) in [
-        (json!([1, null]), Reason::RequiredFeatureMissing),
-        (json!([1, 1e308]), Reason::NonFinite),
-    ] {
+    for (x, reason) in
+        [(json!([1, null]), Reason::RequiredFeatureMissing), (json!([1, 1e308]), Reason::NonFinite)]
+    {
         let request = json!({"inputs": [input("x", x), input("y", json!([0, 0]))]});
         match infer(request) {
             Err(Refusal::Rejected { row: 1, reject }) => assert_eq!(reject.reason, reason),
@@ -252,11 +250,9 @@ fn a_row_that_is_refused_refuses_its_request() {
 #[test]
 fn another_model_or_version_is_not_served() {
     let body = json!({"inputs": [input("x", json!([1])), input("y", json!([0]))]}).to_string();
-    for (model, version, is_it) in [
-        ("tiny", Some("7"), true),
-        ("tiny", Some("6"), false),
-        ("late-arrival", None, false),
-    ] {
+    for (model, version, is_it) in
+        [("tiny", Some("7"), true), ("tiny", Some("6"), false), ("late-arrival", None, false)]
+    {
         let form = Form::Tensors { model: model.into(), version: version.map(Into::into) };
         let answer = answer(form, body.clone());
         assert_eq!(matches!(answer, Err(Refusal::NotServed(_))), !is_it, "{model}: {answer:?}");

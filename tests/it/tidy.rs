@@ -23,10 +23,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("score", &["features", "model", "reject"]),
     ("serving", &["model", "shadow", "stop"]),
     ("encode", &["batch", "config", "features", "model", "outbox", "record", "reject", "score"]),
-    (
-        "predict",
-        &["encode", "features", "model", "reject", "score", "serving", "stop"],
-    ),
+    ("predict", &["encode", "features", "model", "reject", "score", "serving", "stop"]),
     ("bus", &["batch", "config", "heart", "outbox", "record", "reject", "stop"]),
     ("control/message", &[]),
     ("control/registry", &["control/message"]),

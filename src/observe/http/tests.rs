@@ -220,7 +220,15 @@ fn the_page_needs_nothing_from_elsewhere() {
 #[test]
 fn other_methods_and_paths_are_refused() {
     let server = Server::of(samples::serving());
-    for request in ["POST /status", "DELETE /", "BREW /livez", "GET /retrain", "OPTIONS /retrain", "GET /predict", "POST /v2"] {
+    for request in [
+        "POST /status",
+        "DELETE /",
+        "BREW /livez",
+        "GET /retrain",
+        "OPTIONS /retrain",
+        "GET /predict",
+        "POST /v2",
+    ] {
         refuses(&server.ask(request), 405);
     }
     for request in ["GET /elsewhere", "GET /../etc/passwd", "POST /retrain/x", "GET /v2/models"] {

@@ -90,7 +90,8 @@ fn a_prediction_over_http_is_that_of_the_topic_before_and_after_a_swap() {
     eventually(SOON, "a prediction of version 2", || {
         feeder::burst(&deployment, 1);
         let records = topics::read(&deployment, &deployment.topics.predictions);
-        let is_second = |it: &foretell::bus::tail::Record| json_of(it.value.as_deref())["version"] == "2";
+        let is_second =
+            |it: &foretell::bus::tail::Record| json_of(it.value.as_deref())["version"] == "2";
         records.iter().any(is_second).then_some(())
     });
     feeder::burst(&deployment, COUNT as u64);
