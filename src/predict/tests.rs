@@ -16,7 +16,7 @@ const TILE_ROWS: usize = 8;
 /// The two ends, and a version that says 0.9 where `x` is above a half, else 0.2.
 fn scene() -> (Asker, Answerer, Stop) {
     let (asker, answerer, serving, stop) = empty_scene();
-    let version = tiny::version("7", &["x", "y"], 0.5, [-1.0, 1.0]);
+    let version = tiny::version("7", &["x", "y"], 0.5, [0.2, 0.9]);
     serving.swap(Arc::new(Served::alone(version, Some(41))));
     (asker, answerer, stop)
 }
@@ -261,7 +261,7 @@ fn another_model_or_version_is_not_served() {
 
 #[test]
 fn metadata_names_the_features_and_what_comes_out() {
-    let version = tiny::version("7", &["x", "y"], 0.5, [-1.0, 1.0]);
+    let version = tiny::version("7", &["x", "y"], 0.5, [0.2, 0.9]);
     let tensor = |name, datatype| json!({"name": name, "datatype": datatype, "shape": [-1]});
     assert_eq!(
         serde_json::to_value(metadata(&version)).unwrap(),

@@ -5,7 +5,9 @@ use std::sync::mpsc::channel;
 use super::*;
 use crate::encode::Encoder;
 use crate::features::decode::Limits;
+use crate::model::tiny;
 use crate::predict::{Answerer, QUEUE_MAX};
+use crate::serving::Served;
 
 const JSON: &str = "application/json";
 
@@ -13,7 +15,7 @@ impl Server {
     /// Serves version 2, and scores what is asked.
     fn scoring(config: &Config) -> Self {
         let mut server = Self::start(samples::serving(), Bounds::default(), config);
-        server.serving.swap(Arc::new(samples::served("2", Some(41))));
+        server.serving.swap(served(Some(41)));
         server.score();
         server
     }
@@ -44,6 +46,12 @@ impl Server {
     }
 }
 
+/// Says 0.9 where `x` is above a half, else 0.2.
+fn served(control_offset: Option<i64>) -> Arc<Served> {
+    let version = tiny::version("2", &["x"], 0.5, [0.2, 0.9]);
+    Arc::new(Served::alone(version, control_offset))
+}
+
 #[track_caller]
 fn json(answer: &str, code: u16) -> Value {
     is(answer, code);
@@ -65,7 +73,7 @@ fn events_are_scored_and_counted() {
     assert_eq!(refused, many[1]);
     let text = server.status.metrics();
     for series in [
-        // One of each outcome stands in the samples.
+        // The samples hold one request, of two predictions and a rejection.
         r#"foretell_http_requests_total{code="200"} 3"#,
         r#"foretell_http_requests_total{code="422"} 1"#,
         r#"foretell_http_events_total{outcome="predicted"} 4"#,
@@ -80,7 +88,7 @@ fn events_are_scored_and_counted() {
 #[test]
 fn scoring_needs_the_token() {
     let server = Server::scoring(&bearers());
-    for path in ["/predict", "/v2/models/late-arrival/infer"] {
+    for path in ["/predict", "/v2/models/tiny/infer"] {
         refuses(&server.post(path, None, "content-type: application/json\r\n", "{}"), 401);
         refuses(&server.post(path, Some("0123456789abcdeF"), "", "{}"), 401);
     }
@@ -112,10 +120,10 @@ fn hostile_bodies_are_refused() {
         refuses(&server.post("/predict", Some(TOKEN), kind, "{}"), 415);
     }
     for body in ["", "[]", "{}", r#"{"inputs":[{}]}"#, &deep] {
-        refuses(&server.infer("/v2/models/late-arrival/infer", body), 400);
+        refuses(&server.infer("/v2/models/tiny/infer", body), 400);
     }
     let binary = "inference-header-content-length: 2\r\n";
-    refuses(&server.post("/v2/models/late-arrival/infer", Some(TOKEN), binary, "{}"), 400);
+    refuses(&server.post("/v2/models/tiny/infer", Some(TOKEN), binary, "{}"), 400);
     is(&server.predict(r#"{"x":1}"#), 200);
 }
 
@@ -136,7 +144,7 @@ fn an_event_that_dribbles_holds_no_place() {
 #[test]
 fn a_full_queue_sends_away_and_keeps_probes() {
     let mut server = Server::start(samples::serving(), Bounds::default(), &bearers());
-    server.serving.swap(Arc::new(samples::served("2", None)));
+    server.serving.swap(served(None));
     let request = format!(
         "POST /predict HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {TOKEN}\r\ncontent-type: {JSON}\r\ncontent-length: 7\r\n\r\n{{\"x\":1}}"
     );
@@ -163,8 +171,8 @@ fn there_is_no_answer_before_a_version_serves_nor_after_the_stop() {
     let early = server.predict(r#"{"x":1}"#);
     refuses(&early, 503);
     assert!(early.contains("no version serves yet"), "{early}");
-    refuses(&server.ask("GET /v2/models/late-arrival/ready"), 503);
-    server.serving.swap(Arc::new(samples::served("2", None)));
+    refuses(&server.ask("GET /v2/models/tiny/ready"), 503);
+    server.serving.swap(served(None));
     is(&server.predict(r#"{"x":1}"#), 200);
     server.stop.request(Duration::from_secs(9));
     refuses(&server.predict(r#"{"x":1}"#), 503);
@@ -177,23 +185,24 @@ fn the_open_inference_protocol_is_spoken() {
         "/v2",
         "/v2/health/live",
         "/v2/health/ready",
-        "/v2/models/late-arrival/ready",
-        "/v2/models/late-arrival/versions/2/ready",
+        "/v2/models/tiny/ready",
+        "/v2/models/tiny/versions/2/ready",
     ] {
         json(&server.ask(&format!("GET {path}")), 200);
     }
-    let metadata = json(&server.ask("GET /v2/models/late-arrival/versions/2"), 200);
+    let metadata = json(&server.ask("GET /v2/models/tiny/versions/2"), 200);
     assert_eq!(metadata["inputs"][0]["name"], "x");
-    let body = r#"{"inputs":[{"name":"x","shape":[2],"datatype":"FP64","data":[1.5,null]}]}"#;
-    let answer = json(&server.infer("/v2/models/late-arrival/infer", body), 200);
+    let body = r#"{"inputs":[{"name":"x","shape":[2],"datatype":"FP64","data":[1.5,0]}]}"#;
+    let answer = json(&server.infer("/v2/models/tiny/infer", body), 200);
     let one = json(&server.predict(r#"{"x":1.5}"#), 200);
     assert_eq!(answer["outputs"][0]["name"], "probability");
-    assert_eq!(answer["outputs"][0]["data"][0], one["probability"]);
-    is(&server.infer("/v2/models/late-arrival/versions/2/infer", body), 200);
-    for path in ["/v2/models/late-arrival/versions/1/infer", "/v2/models/other/infer"] {
+    assert_eq!(answer["outputs"][0]["data"], serde_json::json!([0.9, 0.2]));
+    assert_eq!(one["probability"], 0.9);
+    is(&server.infer("/v2/models/tiny/versions/2/infer", body), 200);
+    for path in ["/v2/models/tiny/versions/1/infer", "/v2/models/other/infer"] {
         refuses(&server.infer(path, body), 404);
     }
-    for path in ["/v2/models/other", "/v2/models/late-arrival/versions/1/ready"] {
+    for path in ["/v2/models/other", "/v2/models/tiny/versions/1/ready"] {
         refuses(&server.ask(&format!("GET {path}")), 404);
     }
 }
