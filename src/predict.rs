@@ -10,9 +10,10 @@
 mod events;
 mod tensors;
 
+use std::iter;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::encode::{Encoder, Scored};
@@ -139,15 +140,15 @@ pub struct Answerer {
     queue: Queue,
     encoder: Encoder,
     limits: Limits,
-    /// A round is closed at so many events, and a request may have as many.
+    /// A round is closed by the request that makes it so many events or more, and a request may have as many.
     tile_rows: usize,
     scorer: Scorer,
     flat: Option<Flat>,
 }
 
-/// The decoder of rows that tensors made, and whose version it is.
+/// The decoder of rows that tensors made, and whose version it is; it keeps no version in memory.
 struct Flat {
-    version: Arc<Version>,
+    version: Weak<Version>,
     decoder: Result<Decoder, ContractError>,
 }
 
@@ -199,8 +200,9 @@ impl Answerer {
             return (first.reply)(Err(Refusal::NothingServes));
         };
         let (mut round, mut rows) = (Vec::new(), 0);
-        let mut next = Some(first);
-        while let Some(Question { form, body, reply }) = next {
+        let waiting = iter::from_fn(|| self.queue.receiver.try_recv().ok());
+        // Those that are refused make no rows: without a bound they could put off the others for ever.
+        for Question { form, body, reply } in iter::once(first).chain(waiting).take(QUEUE_MAX) {
             match read(form, body, &served.version, self.tile_rows) {
                 Ok(((bytes, events), shape)) => {
                     rows += events.len();
@@ -208,7 +210,9 @@ impl Answerer {
                 }
                 Err(refusal) => reply(Err(refusal)),
             }
-            next = if rows < self.tile_rows { self.queue.receiver.try_recv().ok() } else { None };
+            if rows >= self.tile_rows {
+                break;
+            }
         }
         let (flat, plain): (Vec<_>, Vec<_>) = round.into_iter().partition(Asked::is_flat);
         if !plain.is_empty() {
@@ -221,9 +225,9 @@ impl Answerer {
 
     fn score_flat(&mut self, served: &Served, asked: Vec<Asked>) {
         let version = &served.version;
-        let known = self.flat.take().filter(|flat| Arc::ptr_eq(&flat.version, version));
+        let known = self.flat.take().filter(|flat| flat.version.as_ptr() == Arc::as_ptr(version));
         let flat = known.unwrap_or_else(|| Flat {
-            version: Arc::clone(version),
+            version: Arc::downgrade(version),
             decoder: Decoder::new(&tensors::flat(&version.contract), &[], self.limits),
         });
         match &flat.decoder {

@@ -259,6 +259,27 @@ fn another_model_or_version_is_not_served() {
     }
 }
 
+/// And nothing keeps the version before in memory.
+#[test]
+fn after_a_swap_tensors_are_those_of_the_new_contract() {
+    let (asker, mut answerer, serving, _) = empty_scene();
+    let mut infer = |name| {
+        let body = json!({"inputs": [input(name, json!([1]))]}).to_string();
+        let told = ask(&asker, tensors(), body).unwrap();
+        let first = answerer.queue.wait().unwrap();
+        answerer.round(first);
+        told.recv().unwrap().is_ok()
+    };
+    let first = tiny::version("1", &["x"], 0.5, [0.2, 0.9]);
+    let weak = Arc::downgrade(&first);
+    serving.swap(Arc::new(Served::alone(first, None)));
+    assert!(infer("x") && !infer("z"));
+    let second = tiny::version("2", &["z"], 0.5, [0.2, 0.9]);
+    serving.swap(Arc::new(Served::alone(second, Some(1))));
+    assert!(weak.upgrade().is_none(), "the version before is kept");
+    assert!(infer("z") && !infer("x"));
+}
+
 #[test]
 fn metadata_names_the_features_and_what_comes_out() {
     let version = tiny::version("7", &["x", "y"], 0.5, [0.2, 0.9]);

@@ -1,3 +1,5 @@
+mod scoring;
+
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
@@ -7,9 +9,6 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::*;
-
-mod scoring;
-
 use crate::bus::Fatal;
 use crate::config::{Config, Token};
 use crate::control::message::Message;
