@@ -33,6 +33,7 @@ test: ## all tests, against a real Kafka too
 	@tests/broker/broker.sh fetch
 	@tests/onnxruntime.sh fetch
 	@tests/moto.sh fetch
+	@tests/triton.sh fetch
 	cargo test --locked
 
 chaos: ## faults at random: SEEDS=10000 simulated runs, then FAULTS=200 of SEED=6 on a real Kafka (PROFILE=fast, ONLY=kill)

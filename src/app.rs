@@ -1,7 +1,8 @@
 //! The program: built whole, then started, then drained.
 //!
 //! `build` opens what can fail and joins nothing; `run` starts the threads (one a worker, one for the
-//! control loader) and, on its own thread, a small runtime for HTTP, signals and timers. Whatever
+//! control loader, one that scores what HTTP asks) and, on its own thread, a small runtime for HTTP,
+//! signals and timers. Whatever
 //! ends first, everything else is drained under one deadline.
 
 mod faces;
@@ -37,6 +38,7 @@ use crate::model::store::{self, Store, cache};
 use crate::model::version::Version;
 use crate::observe::status::{Identity, Status};
 use crate::outbox::Outbox;
+use crate::predict::{self, Answerer, Queue};
 use crate::recent::Recent;
 use crate::serving::{Served, Serving};
 use crate::stop::Stop;
@@ -137,7 +139,12 @@ impl App {
         let drain = Duration::from_millis(self.config.run.drain_timeout_ms);
         let stop = self.stop.clone();
         let (ended, mut endings) = unbounded_channel();
+        let (asker, queue) = predict::queue(self.serving.clone(), stop.clone());
         let mut running = self.spawn(&ended)?;
+        if self.listener.is_some() {
+            spawn("requests".into(), ended.clone(), self.answerer(queue))?;
+            running += 1;
+        }
         drop(ended);
         let address = self.listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let http = address.map_or(Listen::Off, Listen::At);
@@ -149,6 +156,7 @@ impl App {
             self.status.clone(),
             Publisher::new(&self.config.kafka)?,
             self.config.clone(),
+            asker,
             Arc::clone(&drained),
         ));
         let group = &self.config.consumer.group_id;
@@ -207,6 +215,16 @@ impl App {
             worker.close();
             status.ended();
             outcome
+        }
+    }
+
+    /// What the thread does that scores what HTTP asks.
+    fn answerer(&self, queue: Queue) -> impl FnOnce() -> Result<(), Fatal> + Send + use<> {
+        let (encoder, limits) = (self.encoder.clone(), self.settings.limits);
+        let tile_rows = self.config.batch.tile_rows;
+        move || {
+            Answerer::new(queue, encoder, limits, tile_rows).run();
+            Ok(())
         }
     }
 

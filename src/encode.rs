@@ -33,9 +33,10 @@ pub const ATTEMPT: &str = "foretell.attempt";
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Prediction<'a> {
     /// The event's own id, where the configuration points to one and the event has it (text or
-    /// number), else topic-partition-offset.
-    #[schemars(with = "TextOrNumber")]
-    pub id: Id<'a>,
+    /// number), else topic-partition-offset. Left out where the event has neither: over HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TextOrNumber>")]
+    pub id: Option<Id<'a>>,
     /// The class number of a classifier, else the model's value; a list if the model has several
     /// outputs that are no classes.
     #[schemars(with = "NumberOrNumbers")]
@@ -56,8 +57,10 @@ pub struct Prediction<'a> {
     pub version: &'a str,
     /// Offset of the control message that chose the version; null: the configuration did.
     pub control_offset: Option<i64>,
-    /// The event that this answers.
-    pub input: Input<'a>,
+    /// The event that this answers: always there on a topic, left out over HTTP, where an event stands
+    /// nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<Input<'a>>,
     /// Fields of the event, as the configuration lists them; absent ones are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
@@ -65,7 +68,7 @@ pub struct Prediction<'a> {
 }
 
 /// Where the event stands.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct Input<'a> {
     pub topic: &'a str,
     pub partition: i32,
@@ -94,14 +97,14 @@ enum NumberOrNumbers {
 #[derive(Debug)]
 pub enum Id<'a> {
     Own(&'a RawValue),
-    Place { topic: &'a str, partition: i32, offset: i64 },
+    Place(Input<'a>),
 }
 
 impl Serialize for Id<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Own(raw) => raw.serialize(serializer),
-            Self::Place { topic, partition, offset } => {
+            Self::Place(Input { topic, partition, offset }) => {
                 serializer.collect_str(&format_args!("{topic}-{partition}-{offset}"))
             }
         }
@@ -204,6 +207,26 @@ pub struct DeadLetterHeaders {
     pub omitted_bytes: Option<String>,
 }
 
+/// What HTTP answers in the place of a prediction where there would be a dead letter on a topic.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Rejection<'a> {
+    pub error: Refused<'a>,
+}
+
+/// Why an event could not be scored.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Refused<'a> {
+    pub reason: Reason,
+    /// What a person needs to find the fault.
+    pub message: &'a str,
+}
+
+impl<'a> From<&'a Reject> for Rejection<'a> {
+    fn from(Reject { reason, message }: &'a Reject) -> Self {
+        Self { error: Refused { reason: *reason, message } }
+    }
+}
+
 /// Scores, and whose they are.
 #[derive(Debug, Clone, Copy)]
 pub struct Scored<'a> {
@@ -280,7 +303,10 @@ impl Encoder {
         outbox: &mut Outbox,
     ) -> Result<(), Cow<'a, Reject>> {
         let outputs = scored.scores.outputs(event).map_err(Cow::Borrowed)?;
-        let prediction = self.prediction(&batch.record(row), event, outputs, scored);
+        let Record { partition, offset, value, .. } = batch.record(row);
+        let input = Input { topic: &self.topic, partition, offset };
+        let value = value.unwrap_or_default();
+        let prediction = self.prediction(value, Some(input), event, outputs, scored);
         let forwarded = batch.headers(row).filter(|header| outbox.forwards(header.name));
         let taken = length(batch.record(row).key) + length_of_headers(forwarded);
         let left = bytes_max.saturating_sub(taken);
@@ -291,21 +317,37 @@ impl Encoder {
         })
     }
 
+    /// Appends the prediction for an event that stands on no topic, the one at `index` of `scored`.
+    ///
+    /// # Errors
+    /// Why there is none; then nothing is appended.
+    pub fn answer_off_topic<'a>(
+        &'a self,
+        event: &'a [u8],
+        index: usize,
+        scored: Scored<'a>,
+        to: &mut Vec<u8>,
+    ) -> Result<(), &'a Reject> {
+        let outputs = scored.scores.outputs(index)?;
+        write(to, &self.prediction(event, None, index, outputs, scored));
+        Ok(())
+    }
+
     fn prediction<'a>(
         &'a self,
-        record: &Record<'a>,
-        event: usize,
+        event: &'a [u8],
+        input: Option<Input<'a>>,
+        index: usize,
         outputs: &'a [f64],
         scored: Scored<'a>,
     ) -> Prediction<'a> {
         let Scored { scores, version, control_offset, .. } = scored;
-        let spans = scores.spans(event);
-        let event = record.value.unwrap_or_default();
+        let spans = scores.spans(index);
         let (id, carried) = if self.has_id { spans.split_at(1) } else { (&[][..], spans) };
         let (prediction, label) = outcome(version, outputs);
         let kind = version.task.kind;
         Prediction {
-            id: self.id(record, event, id.first().copied().flatten()),
+            id: own_id(event, id.first().copied().flatten()).or(input.map(Id::Place)),
             prediction,
             label,
             probability: (kind == TaskKind::Binary).then(|| outputs[0]),
@@ -314,29 +356,12 @@ impl Encoder {
             model: &version.model,
             version: &version.version,
             control_offset,
-            input: Input { topic: &self.topic, partition: record.partition, offset: record.offset },
+            input,
             carry: (!carried.is_empty()).then_some(Carry {
                 names: &self.carry,
                 spans: carried,
                 event,
             }),
-        }
-    }
-
-    /// An id has to be text or a number; anything else would not identify.
-    fn id<'a>(&'a self, record: &Record<'a>, event: &'a [u8], span: Option<Span>) -> Id<'a> {
-        let own = span.and_then(|span| raw(event, span));
-        match own {
-            Some(raw)
-                if raw
-                    .get()
-                    .starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) =>
-            {
-                Id::Own(raw)
-            }
-            _ => {
-                Id::Place { topic: &self.topic, partition: record.partition, offset: record.offset }
-            }
         }
     }
 
@@ -381,6 +406,13 @@ impl Encoder {
             }
         }
     }
+}
+
+/// An id has to be text or a number; anything else would not identify.
+fn own_id(event: &[u8], span: Option<Span>) -> Option<Id<'_>> {
+    let raw = raw(event, span?)?;
+    let is_scalar = raw.get().starts_with(|c: char| matches!(c, '"' | '-' | '0'..='9'));
+    is_scalar.then_some(Id::Own(raw))
 }
 
 /// 1, or one more than an event that was put back says of itself.

@@ -13,8 +13,8 @@
 //! [`control::registry`] folds → [`control::fetches`] has it fetched ([`model::store`]) and judged
 //! ([`model::gate`], then [`model::traffic`]) → [`serving`] swaps; the worker sees it at its next batch.
 //!
-//! Threads: one a worker, one for the loader, one for each model on its way, and the main thread
-//! with a small tokio runtime for HTTP, signals and timers ([`app`]).
+//! Threads: one a worker, one for the loader, one for each model on its way, one that scores what HTTP asks
+//! ([`predict`]), and the main thread with a small tokio runtime for HTTP, signals and timers ([`app`]).
 //!
 //! Invariants, each with the test that holds it:
 //!
@@ -49,6 +49,7 @@ pub mod hostile;
 pub mod model;
 pub mod observe;
 pub mod outbox;
+pub mod predict;
 pub mod recent;
 pub mod record;
 pub mod reject;

@@ -1,12 +1,12 @@
 //! Scoring: events in, one fate each out. The only scorer there is: `run`, `score`, `replay`, the
-//! golden rows of the gate and later HTTP all call it.
+//! golden rows of the gate and HTTP all call it.
 //!
 //! It is a function: no IO, no clock, no threads. Its state is memory to be used again, so that in
 //! steady state nothing is allocated.
 
 use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
 
-use crate::features::decode::Span;
+use crate::features::decode::{Decoder, Span};
 use crate::model::Scratch;
 use crate::model::version::Version;
 use crate::reject::{Reason, Reject};
@@ -29,6 +29,8 @@ pub struct Scorer {
     fates: Vec<Fate>,
     /// Captures of each event, in the order of the decoder.
     spans: Vec<Option<Span>>,
+    /// Captures an event.
+    captures: usize,
     scratch: Scratch,
 }
 
@@ -53,6 +55,7 @@ impl Scorer {
             outputs: Array2::zeros((0, 0)),
             fates: Vec::with_capacity(rows_max),
             spans: Vec::new(),
+            captures: 0,
             scratch: Scratch::default(),
         }
     }
@@ -79,14 +82,28 @@ impl Scorer {
         version: &Version,
         events: impl ExactSizeIterator<Item = &'e [u8]>,
     ) {
+        self.decode_by(&version.decoder, version, events);
+    }
+
+    /// The same for events of another form, which `decoder` turns into the very columns of the version.
+    ///
+    /// # Panics
+    /// With more than `rows_max` events.
+    pub fn decode_by<'e>(
+        &mut self,
+        decoder: &Decoder,
+        version: &Version,
+        events: impl ExactSizeIterator<Item = &'e [u8]>,
+    ) {
         let (count, rows_max) = (events.len(), self.rows_max);
         assert!(count <= rows_max, "{count} events, {rows_max} at most");
-        let captures = version.decoder.captures();
+        let captures = decoder.captures();
+        self.captures = captures;
         self.fit(version, count * captures);
         self.rows = 0;
         for (event, bytes) in events.enumerate() {
             let spans = &mut self.spans[event * captures..(event + 1) * captures];
-            match version.decoder.decode(bytes, self.matrix.row_mut(self.rows), spans) {
+            match decoder.decode(bytes, self.matrix.row_mut(self.rows), spans) {
                 Ok(()) => {
                     self.fates.push(Fate::Scored(self.rows));
                     self.rows += 1;
@@ -106,17 +123,17 @@ impl Scorer {
             );
         }
         self.refuse_non_finite();
-        self.scores(version)
+        self.scores()
     }
 
-    /// What was scored last, once more; `version` did it.
-    pub fn scores(&self, version: &Version) -> Scores<'_> {
+    /// What was scored last, once more.
+    pub fn scores(&self) -> Scores<'_> {
         Scores {
             matrix: self.matrix.slice(s![..self.rows, ..]),
             outputs: self.outputs.view(),
             fates: &self.fates,
             spans: &self.spans,
-            captures: version.decoder.captures(),
+            captures: self.captures,
         }
     }
 

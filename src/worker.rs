@@ -226,7 +226,7 @@ impl<B: Bus> Worker<B> {
         let Self { bus, encoder, scorer, beside, batch, outbox, rows, .. } = self;
         let Tile { decoding, predicting, .. } = *tile;
         let version = &*served.version;
-        let first = First { version, scores: &scorer.scores(version), decoding, predicting };
+        let first = First { version, scores: &scorer.scores(), decoding, predicting };
         let events = rows.iter().map(|&row| batch.record(row).value.unwrap_or_default());
         let scores = &beside.score(shadow, first, events);
         if bus.wants_shadow() {

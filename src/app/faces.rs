@@ -10,8 +10,10 @@ use tokio::time::{Instant, sleep};
 use crate::bus::publish::Publisher;
 use crate::config::Config;
 use crate::observe::http;
+use crate::observe::predict::Counter;
 use crate::observe::retrain::Desk;
 use crate::observe::status::Status;
+use crate::predict::Asker;
 
 /// How often it is said that reports do not arrive.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
@@ -23,6 +25,7 @@ pub async fn show(
     status: Status,
     publisher: Publisher,
     config: Config,
+    asker: Asker,
     drained: Arc<Notify>,
 ) {
     let over = async {
@@ -30,7 +33,8 @@ pub async fn show(
     };
     match listener {
         Some(listener) => {
-            let router = http::router(status.clone(), Desk::new(&config));
+            let counter = Counter::new(&config.http, asker, status.clone());
+            let router = http::router(status.clone(), Desk::new(&config), counter);
             tokio::select! {
                 () = http::serve(listener, router, http::Bounds::default(), over) => {}
                 () = report(&status, &publisher, &config) => {}

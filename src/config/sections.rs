@@ -402,16 +402,30 @@ impl Default for Run {
 }
 
 /// Health, metrics and scoring by request.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Http {
     /// Address and port to listen on, or `off`.
     pub listen: Listen,
-    /// What a request that changes something has to bear, as `Authorization: Bearer …`; 16 visible
+    /// What a request that scores or changes something has to bear, as `Authorization: Bearer …`; 16 visible
     /// characters or more. By default there is none, and such requests are refused.
     pub token: Option<Token>,
-    /// Requests that change something need no token.
+    /// Requests that score or change something need no token.
     pub allow_anonymous: bool,
+    /// A request to be scored may have a body so long, in bytes, and `batch.tile_rows` events.
+    #[schemars(range(min = 1_024, max = 67_108_864))]
+    pub body_bytes_max: usize,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: Listen::default(),
+            token: None,
+            allow_anonymous: false,
+            body_bytes_max: 2_097_152,
+        }
+    }
 }
 
 /// The instance's reports.

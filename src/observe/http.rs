@@ -1,4 +1,5 @@
-//! HTTP: the status, for probes, Prometheus, programs and people; and one wish that can be told.
+//! HTTP: the status, for probes, Prometheus, programs and people; scoring by request; and one wish that
+//! can be told.
 //!
 //! | Path | Answer |
 //! | --- | --- |
@@ -7,10 +8,13 @@
 //! | `/metrics` | Prometheus's text format |
 //! | `/status` | the [`Report`](super::reports::Report) of this moment, as JSON |
 //! | `/` | a page for people, which asks `/status` once a second |
+//! | `POST /predict` | predictions for an event or an array of them; for who bears the token ([`super::predict`]) |
+//! | `/v2`, `/v2/health/…`, `/v2/models/…` | Open Inference Protocol; `POST …/infer` needs the token ([`super::inference`]) |
 //! | `POST /retrain` | publishes a retrain-request; for who bears the token ([`super::retrain`]) |
 //!
-//! All of it runs on the supervising thread: no worker ever waits for a client. A connection serves one
-//! request and has an end, so that nobody can hold on to the few that there are.
+//! All of it runs on the supervising thread, and requests are scored on a thread of their own: no worker ever
+//! waits for a client. A connection serves one request and has an end, so that nobody can hold on to the few
+//! that there are.
 
 use std::future::Future;
 use std::pin::pin;
@@ -35,8 +39,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time;
 
+use super::predict::Counter;
 use super::retrain::{self, Desk};
 use super::status::Status;
+use super::{inference, predict};
 
 /// What clients may take.
 #[derive(Debug, Clone, Copy)]
@@ -120,14 +126,18 @@ pub async fn serve(
 }
 
 /// The paths, for a server or a test.
-pub fn router(status: Status, desk: Desk) -> Router {
+pub fn router(status: Status, desk: Desk, counter: Counter) -> Router {
+    let scoring = Router::new().route("/predict", post(predict::take)).merge(inference::routes());
     Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(report))
         .route("/", get(page))
+        .route("/v2/health/live", get(live))
+        .route("/v2/health/ready", get(ready))
         .with_state(status)
+        .merge(scoring.with_state(Arc::new(counter)))
         .merge(Router::new().route("/retrain", post(retrain::take)).with_state(Arc::new(desk)))
         .method_not_allowed_fallback(wrong_method)
         .fallback(wrong_path)
@@ -154,7 +164,9 @@ impl IntoResponse for Refusal {
         let mut response = (code, [(CACHE_CONTROL, "no-store")], body).into_response();
         let more = match code {
             StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer")),
-            StatusCode::TOO_MANY_REQUESTS => Some((RETRY_AFTER, "1")),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Some((RETRY_AFTER, "1"))
+            }
             _ => None,
         };
         response.headers_mut().extend(more.map(|(name, it)| (name, HeaderValue::from_static(it))));
@@ -163,12 +175,12 @@ impl IntoResponse for Refusal {
 }
 
 async fn wrong_method() -> Refusal {
-    let hint = "GET reads, and POST is for `/retrain` alone";
+    let hint = "GET reads, and POST is for `/predict`, `/v2/models/…/infer` and `/retrain` alone";
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method", hint)
 }
 
 async fn wrong_path() -> Refusal {
-    let hint = "there are `/livez`, `/readyz`, `/metrics`, `/status`, `/retrain` and `/`";
+    let hint = "there are `/livez`, `/readyz`, `/metrics`, `/status`, `/predict`, `/v2`, `/retrain` and `/`";
     Refusal::new(StatusCode::NOT_FOUND, "there is no such path", hint)
 }
 

@@ -32,6 +32,10 @@ const CONTROL_TYPES: [&str; 7] = [
     "malformed",
 ];
 
+/// The codes that a request to be scored is answered with.
+const HTTP_CODES: [&str; 10] =
+    ["200", "400", "401", "403", "404", "408", "413", "415", "422", "503"];
+
 /// The counters and histograms of one instance.
 #[derive(Debug)]
 pub struct Metrics(PrometheusRecorder);
@@ -53,6 +57,8 @@ impl Metrics {
         outcomes(&table::CONTROL_MESSAGES, &CONTROL_TYPES);
         outcomes(&table::MODEL_REFUSALS, &Check::ALL.map(Check::as_str));
         outcomes(&table::ASKS, &["promote", "rollback"]);
+        outcomes(&table::HTTP_REQUESTS, &HTTP_CODES);
+        outcomes(&table::HTTP_EVENTS, &["predicted", "rejected"]);
         metrics
     }
 
@@ -109,6 +115,16 @@ impl Metrics {
     /// The instance asks for something by itself.
     pub fn asked(&self, kind: &'static str) {
         self.count(&table::ASKS, &[kind], 1);
+    }
+
+    /// A request to be scored was answered.
+    pub fn requested(&self, code: u16, predicted: usize, rejected: usize, time: Duration) {
+        let code = code.to_string();
+        debug_assert!(HTTP_CODES.contains(&&*code), "no code of a scoring request: {code}");
+        self.count(&table::HTTP_REQUESTS, &[&code], 1);
+        self.count(&table::HTTP_EVENTS, &["predicted"], predicted as u64);
+        self.count(&table::HTTP_EVENTS, &["rejected"], rejected as u64);
+        self.record(&table::HTTP_SECONDS, &[], time.as_secs_f64());
     }
 
     /// Sorts what histograms took since the last call into their buckets. Until then every sample

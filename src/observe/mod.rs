@@ -13,11 +13,14 @@
 //! **Invariant**: nothing here is waited for. A fact costs its thread a lock held for microseconds,
 //! once a batch, and no face can hold up a worker.
 
+mod door;
 mod facts;
 pub mod fleet;
 pub mod health;
 pub mod http;
+pub mod inference;
 pub mod metrics;
+pub mod predict;
 pub mod rates;
 pub mod reports;
 pub mod retrain;

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time;
 
+use super::door::{Door, is_json};
 use super::http::Refusal;
 use crate::bus::Fatal;
 use crate::bus::publish::Publisher;
@@ -27,8 +27,6 @@ use crate::control::say::say;
 
 /// A reason is a sentence or two, in bytes.
 const BODY_BYTES_MAX: usize = 4_096;
-/// A client that has not sent its body by then is let go.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A loop that asks and asks shall not fill the control topic, which is kept for ever.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the brokers are waited for.
@@ -39,21 +37,11 @@ pub(super) type Publish = dyn Fn(&Message) -> Result<Option<i64>, Fatal> + Send 
 
 /// Where wishes are handed in.
 pub struct Desk {
-    door: Door,
+    pub(super) door: Door,
     model: String,
     publish: Arc<Publish>,
     /// One at a time.
     turn: Arc<Semaphore>,
-    pub(super) body_timeout: Duration,
-}
-
-/// Who comes in.
-enum Door {
-    Closed,
-    /// By the digest of their token. Of two digests it does no harm to tell by the time that it takes
-    /// how far they agree.
-    Bearers([u8; 32]),
-    Open,
 }
 
 impl Desk {
@@ -69,41 +57,10 @@ impl Desk {
     }
 
     pub(super) fn with(config: &Config, publish: Arc<Publish>) -> Self {
-        let door = match &config.http.token {
-            Some(token) => Door::Bearers(digest(token.reveal())),
-            None if config.http.allow_anonymous => Door::Open,
-            None => Door::Closed,
-        };
         let turn = Arc::new(Semaphore::new(1));
         let model = config.model.name.clone();
-        Self { door, model, publish, turn, body_timeout: BODY_TIMEOUT }
+        Self { door: Door::of(&config.http), model, publish, turn }
     }
-
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let wanted = match &self.door {
-            Door::Open => return Ok(()),
-            Door::Closed => {
-                let hint = "set `http.token`, by FORETELL_HTTP_TOKEN or FORETELL_HTTP_TOKEN_FILE, and start again";
-                return Err(Refusal::new(StatusCode::FORBIDDEN, "nobody may ask here", hint));
-            }
-            Door::Bearers(wanted) => wanted,
-        };
-        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let given = given.and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-        });
-        if given.is_some_and(|given| digest(given) == *wanted) {
-            return Ok(());
-        }
-        let error = if given.is_some() { "this is not the token" } else { "a token is needed" };
-        let hint = "send `Authorization: Bearer …` with what `http.token` is set to";
-        Err(Refusal::new(StatusCode::UNAUTHORIZED, error, hint))
-    }
-}
-
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
 }
 
 #[derive(Deserialize)]
@@ -122,25 +79,10 @@ pub async fn take(State(desk): State<Arc<Desk>>, request: Request) -> Response {
 
 async fn hear(desk: &Desk, request: Request) -> Result<Message, Refusal> {
     let (head, body) = request.into_parts();
-    desk.admit(&head.headers)?;
-    let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if kind.is_none_or(|kind| kind.split(';').next() != Some("application/json")) {
-        let hint = "send `Content-Type: application/json`";
-        return Err(Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the body has to be JSON",
-            hint,
-        ));
-    }
-    let body = time::timeout(desk.body_timeout, axum::body::to_bytes(body, BODY_BYTES_MAX)).await;
-    let body = body.map_err(|_| {
-        let hint = "send it within some seconds";
-        Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body does not come", hint)
-    })?;
-    let body = body.map_err(|_| {
-        let hint = format!("{BODY_BYTES_MAX} bytes are enough for a reason");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or broken off", hint)
-    })?;
+    desk.door.admit(&head.headers)?;
+    is_json(&head.headers)?;
+    let hint = format!("{BODY_BYTES_MAX} bytes are enough for a reason");
+    let body = desk.door.body(body, BODY_BYTES_MAX, &hint).await?;
     let reason = reason(&body).map_err(|error| {
         let hint = r#"write `{"reason": "…"}`, or nothing"#;
         Refusal::new(StatusCode::BAD_REQUEST, format!("this is no wish: {error}"), hint)

@@ -52,6 +52,7 @@ pub fn serving() -> Status {
     status.shadowed(&served("2", Some(41)).beside(Some(Arc::new(shadow("4")))));
     status.judged("4", &times, None, Some(&Comparison::default()));
     status.asked("promote");
+    status.requested(200, 2, 1, Duration::from_millis(1));
     for index in [0, 1] {
         let worker = status.worker(index);
         worker.joined();

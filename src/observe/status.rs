@@ -157,6 +157,15 @@ impl Status {
     }
 }
 
+/// What HTTP tells.
+impl Status {
+    /// A request to be scored was answered with `code`, so many of its events with predictions and with
+    /// rejections.
+    pub fn requested(&self, code: u16, predicted: usize, rejected: usize, time: Duration) {
+        self.0.metrics.requested(code, predicted, rejected, time);
+    }
+}
+
 /// What a worker tells.
 impl WorkerStatus {
     /// It is a member of the group.

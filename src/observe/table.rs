@@ -42,6 +42,10 @@ const LOAD_SECONDS_BUCKETS: &[f64] =
 const GATE_SECONDS_BUCKETS: &[f64] =
     &[0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
 
+/// From one event to a body of many that waited its turn.
+const HTTP_SECONDS_BUCKETS: &[f64] =
+    &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
 /// Names each metric and lists them all, so that none can be emitted that the table does not hold.
 macro_rules! table {
     ($($constant:ident: $kind:expr, $name:literal, $unit:literal, $labels:expr, $help:literal;)*) => {
@@ -75,6 +79,10 @@ table! {
         "Versions refused, by the check they failed";
     REBALANCES: Counter, "foretell_rebalances_total", "rebalances", [],
         "Rebalances that workers took part in";
+    HTTP_REQUESTS: Counter, "foretell_http_requests_total", "requests", ["code"],
+        "Requests to be scored over HTTP, by status code";
+    HTTP_EVENTS: Counter, "foretell_http_events_total", "events", ["outcome"],
+        "Events in those requests: predicted, or rejected";
     PARTITION_LAG: Gauge, "foretell_partition_lag", "events", ["partition"],
         "Events of an assigned partition that are not dealt with yet";
     PARTITIONS_ASSIGNED: Gauge, "foretell_partitions_assigned", "partitions", [],
@@ -101,6 +109,8 @@ table! {
         "Time from reading a bundle to its version being ready to serve";
     GATE_SECONDS: Histogram(GATE_SECONDS_BUCKETS), "foretell_gate_seconds", "seconds", ["check"],
         "Time of each check that a version went through, passed or not";
+    HTTP_SECONDS: Histogram(HTTP_SECONDS_BUCKETS), "foretell_http_request_seconds", "seconds", [],
+        "Time of a request to be scored over HTTP, from its head to its answer";
 }
 
 /// The table for the documentation.

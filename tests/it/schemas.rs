@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use foretell::config::Config;
 use foretell::control::message::Message;
-use foretell::encode::{DeadLetterHeaders, Prediction};
+use foretell::encode::{DeadLetterHeaders, Prediction, Rejection};
 use foretell::model::import::forest::ForestFile;
 use foretell::model::import::linear::LinearFile;
 use foretell::model::manifest::{Contract, GoldenRow, Manifest};
@@ -15,6 +15,7 @@ use schemars::{Schema, schema_for};
 fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("prediction", schema_for!(Prediction<'static>)),
+        ("rejection", schema_for!(Rejection<'static>)),
         ("dead-letter", schema_for!(DeadLetterHeaders)),
         ("control", schema_for!(Message)),
         ("report", schema_for!(Report)),

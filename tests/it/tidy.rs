@@ -23,6 +23,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("score", &["features", "model", "reject"]),
     ("serving", &["model", "shadow", "stop"]),
     ("encode", &["batch", "config", "features", "model", "outbox", "record", "reject", "score"]),
+    ("predict", &["encode", "features", "model", "reject", "score", "serving", "stop"]),
     ("bus", &["batch", "config", "heart", "outbox", "record", "reject", "stop"]),
     ("control/message", &[]),
     ("control/registry", &["control/message"]),
@@ -68,9 +69,11 @@ const LAW: &[(&str, &[&str])] = &[
             "control/message",
             "control/registry",
             "control/say",
+            "encode",
             "features",
             "heart",
             "model",
+            "predict",
             "record",
             "reject",
             "serving",
@@ -144,7 +147,7 @@ fn room(path: &str) -> String {
 
 /// The rooms that a text imports from: `crate::x` or `crate::x::y`, outside its tests.
 fn imports(text: &str) -> Vec<String> {
-    let product = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let mentions = product.lines().filter(|line| !line.trim_start().starts_with("//"));
     mentions
         .flat_map(|line| line.split("crate::").skip(1))

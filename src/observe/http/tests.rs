@@ -1,3 +1,5 @@
+mod scoring;
+
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
@@ -12,6 +14,8 @@ use crate::config::{Config, Token};
 use crate::control::message::Message;
 use crate::observe::reports::Report;
 use crate::observe::samples;
+use crate::predict::{self, Queue};
+use crate::serving::Serving;
 use crate::stop::Stop;
 use crate::worker::Turn;
 
@@ -19,12 +23,17 @@ use crate::worker::Turn;
 const LONG: Duration = Duration::from_secs(30);
 const TOKEN: &str = "0123456789abcdef";
 
-/// An instance's HTTP, and what it published.
+/// An instance's HTTP, what it published, and what serves.
 struct Server {
     address: SocketAddr,
     published: Arc<Mutex<Vec<Message>>>,
+    status: Status,
+    serving: Serving,
+    /// Until somebody scores what is asked.
+    queue: Option<Queue>,
+    stop: Stop,
     done: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -49,18 +58,24 @@ impl Server {
             answer(message)
         };
         let mut desk = Desk::with(config, Arc::new(publish));
-        desk.body_timeout = Duration::from_millis(200);
+        desk.door.body_timeout = Duration::from_millis(200);
+        let (serving, stop) = (Serving::default(), Stop::default());
+        let (asker, queue) = predict::queue(serving.clone(), stop.clone());
+        let mut counter = Counter::new(&config.http, asker, status.clone());
+        counter.door.body_timeout = Duration::from_millis(200);
+        let router = router(status.clone(), desk, counter);
         let (done, over) = oneshot::channel::<()>();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let run = async move {
             let listener = TcpListener::from_std(listener).unwrap();
-            serve(listener, router(status, desk), bounds, async { drop(over.await) }).await;
+            serve(listener, router, bounds, async { drop(over.await) }).await;
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let thread = thread::spawn(move || runtime.block_on(run));
-        Self { address, published, done: Some(done), thread: Some(thread) }
+        let (queue, done, threads) = (Some(queue), Some(done), vec![thread]);
+        Self { address, published, status, serving, queue, stop, done, threads }
     }
 
     fn connect(&self) -> TcpStream {
@@ -97,9 +112,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.stop.request(Duration::ZERO);
         drop(self.done.take());
-        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
-            eprintln!("the server has panicked");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                eprintln!("the server has panicked");
+            }
         }
     }
 }
@@ -201,10 +219,18 @@ fn the_page_needs_nothing_from_elsewhere() {
 #[test]
 fn other_methods_and_paths_are_refused() {
     let server = Server::of(samples::serving());
-    for request in ["POST /status", "DELETE /", "BREW /livez", "GET /retrain", "OPTIONS /retrain"] {
+    for request in [
+        "POST /status",
+        "DELETE /",
+        "BREW /livez",
+        "GET /retrain",
+        "OPTIONS /retrain",
+        "GET /predict",
+        "POST /v2",
+    ] {
         refuses(&server.ask(request), 405);
     }
-    for request in ["GET /elsewhere", "GET /../etc/passwd", "POST /retrain/x"] {
+    for request in ["GET /elsewhere", "GET /../etc/passwd", "POST /retrain/x", "GET /v2/models"] {
         refuses(&server.ask(request), 404);
     }
     assert_eq!(server.published(), 0);

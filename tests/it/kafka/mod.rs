@@ -27,6 +27,7 @@ mod control;
 mod dead_letters;
 mod exactly_once;
 mod fleet;
+mod http;
 mod lifecycle;
 mod outage;
 mod passing_on;

@@ -7,7 +7,7 @@ mod keys;
 mod rights;
 mod secured;
 
-mod http;
+pub mod http;
 mod least;
 mod recipes;
 mod refused;
