@@ -56,4 +56,6 @@ pub mod score;
 pub mod serving;
 pub mod shadow;
 pub mod stop;
+#[cfg(feature = "train")]
+pub mod training;
 pub mod worker;

@@ -14,8 +14,8 @@ use crate::model::forest::Precision;
 use crate::model::linear::Linear;
 use crate::model::link;
 
-const FORMAT: &str = "foretell-linear";
-const VERSION: u32 = 1;
+pub const FORMAT: &str = "foretell-linear";
+pub const VERSION: u32 = 1;
 
 /// A linear model: output k is the link of `intercepts[k]` + Σ `coefficients[k][i]` · feature i.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
