@@ -32,14 +32,14 @@ pub struct Fit {
     /// Forests and boosting: number of trees, 1 to 65535. Default 100.
     pub trees: Option<u16>,
     /// Forests and boosting: splits on the longest way from the root to a leaf, 1 to 100. Default: 6 for
-    /// boosting; without bound for forests.
+    /// boosting, 1024 for forests.
     pub max_depth: Option<u16>,
     /// Forests: rows that a leaf holds at least. Default 1.
     pub min_samples_leaf: Option<usize>,
     /// Forests: rows that a node holds at least to be split. Default 2.
     pub min_samples_split: Option<usize>,
-    /// Forests: features drawn as candidates for a split. Default: the square root of their number,
-    /// rounded down.
+    /// Forests: features drawn as candidates for a split; where none of them splits the node, it is a leaf.
+    /// Default: the square root of their number, rounded down.
     pub features_per_split: Option<usize>,
     /// `random_forest_classifier`: what a split makes least. Default `gini`.
     pub criterion: Option<Criterion>,

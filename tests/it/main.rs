@@ -4,6 +4,7 @@ mod allocation;
 mod cli;
 mod docs;
 mod kafka;
+mod linked;
 #[cfg(feature = "http")]
 mod loader;
 mod models;
