@@ -34,7 +34,7 @@ test: ## all tests, against a real Kafka too
 	@tests/onnxruntime.sh fetch
 	@tests/moto.sh fetch
 	@tests/triton.sh fetch
-	cargo test --locked
+	cargo test --locked --features train
 
 chaos: ## faults at random: SEEDS=10000 simulated runs, then FAULTS=200 of SEED=6 on a real Kafka (PROFILE=fast, ONLY=kill)
 	@tests/setup.sh test
@@ -71,5 +71,5 @@ deny: ## licences, sources and doubles of what is linked, and known advisories w
 lint: ## formatting and clippy, warnings denied
 	@tests/setup.sh demo
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --locked --features train -- -D warnings
 	cargo clippy --all-targets --locked --no-default-features -- -D warnings

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use ndarray::{Array1, Array2, ArrayViewMut1, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayViewMut1, Axis};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -120,6 +120,15 @@ impl Table {
         self.examples.is_empty()
     }
 
+    /// The features that say nothing, by their place: all rows have the same value.
+    pub fn constant_columns(&self) -> impl Iterator<Item = usize> + '_ {
+        let is_constant = |column: &ArrayView1<'_, f64>| {
+            column.iter().all(|cell| cell.total_cmp(&column[0]).is_eq())
+        };
+        let columns = self.x.columns().into_iter().enumerate();
+        columns.filter(move |(_, column)| is_constant(column)).map(|(place, _)| place)
+    }
+
     /// The oldest rows, and the newest `share` of them.
     ///
     /// # Errors
@@ -183,7 +192,7 @@ mod tests {
         let (table, counts) = clean(examples, &contract()).unwrap();
         assert_eq!(table.y.to_vec(), [0.0, 1.0, 1.0]);
         assert_eq!(table.x.column(0).to_vec(), [2.0, 3.0, 1.0], "by time");
-        let rejected = [("missing_required".to_owned(), 1), ("wrong_kind".to_owned(), 1)];
+        let rejected = [("required_feature_missing".to_owned(), 1), ("wrong_kind".to_owned(), 1)];
         let expected = Counts {
             examples: 9,
             duplicates: 1,
@@ -200,6 +209,7 @@ mod tests {
         let (table, _) = clean(rows.collect(), &contract()).unwrap();
         let (old, new) = table.clone().split(0.2).unwrap();
         assert_eq!((old.len(), new.len(), old.x.nrows(), new.y.len()), (8, 2, 8, 2));
+        assert_eq!(old.constant_columns().collect::<Vec<_>>(), [0]);
         assert_eq!(new.examples.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["1", "0"]);
         assert!(table.split(0.01).is_err());
     }

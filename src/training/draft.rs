@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::clean::{Table, classes};
 use super::evaluate::{Measured, measure};
-use super::fit::{Fitted, fit};
+use super::fit::{FitError, Fitted, fit};
 use super::settings::Settings;
 use crate::cli::failure::Failure;
 use crate::model::import::{Source, import};
@@ -76,8 +76,12 @@ impl Draft<'_> {
             .with_finish(ProgressFinish::AndClear);
         bar.enable_steady_tick(std::time::Duration::from_millis(100));
         let classes = classes(&self.contract.task);
-        fit(&self.settings.fit, rows.x.view(), rows.y.view(), &names, classes)
-            .map_err(|error| Failure::data(error.to_string()))
+        fit(&self.settings.fit, rows.x.view(), rows.y.view(), &names, classes).map_err(|error| {
+            match error {
+                FitError::Parameters(why) => Failure::configuration(format!("`fit`: {why}")),
+                error => Failure::data(error.to_string()),
+            }
+        })
     }
 
     /// Held-out events, evenly spread over their time, with what the model says of them here.

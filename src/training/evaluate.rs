@@ -222,16 +222,16 @@ fn refusals(
                 known.join(", ")
             )));
         };
-        if let Some(min) = min.filter(|min| !(found >= *min)) {
+        if let Some(min) = min.filter(|min| found < *min) {
             refusals.push(format!("{name} is {found:.6}, and at least {min} was asked for"));
         }
-        if let Some(max) = max.filter(|max| !(found <= *max)) {
+        if let Some(max) = max.filter(|max| found > *max) {
             refusals.push(format!("{name} is {found:.6}, and at most {max} was asked for"));
         }
         let (Some(by), Some((version, served))) = (worse_by_max, &served) else { continue };
         let Some(before) = served.get(name) else { continue };
         let worse_by = if is_loss(name) { found - before } else { before - found };
-        if !(worse_by <= *by) {
+        if worse_by > *by {
             refusals.push(format!(
                 "{name} is {found:.6}, {worse_by:.6} worse than version {version}, which serves ({before:.6}); {by} is allowed"
             ));

@@ -167,6 +167,13 @@ impl Work {
     fn fit(&self, version: Option<&str>) -> Result<(), Failure> {
         let (rows, held_out) = self.rows()?;
         let version = version.map_or_else(by_the_clock, str::to_owned);
+        for column in rows.constant_columns() {
+            // smartcore's forests end a node where none of the features that it drew splits it.
+            let name = &self.contract.features[column].name;
+            eprintln!(
+                "warning: `{name}` is the same in all rows: it teaches nothing, and spoils forests"
+            );
+        }
         let folder = self.folder.join(DRAFT);
         if folder.exists() {
             fs::remove_dir_all(&folder)
