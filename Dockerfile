@@ -13,6 +13,23 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --bin foretell \
  && cp target/release/foretell /usr/local/bin/foretell
 
+# docker build --target train: the training, a program and an image of its own.
+FROM build AS build-train
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --features train --bin foretell-train \
+ && cp target/release/foretell-train /usr/local/bin/foretell-train
+
+FROM debian:bookworm-slim AS train
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates libssl3 zlib1g \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin foretell
+COPY --from=build-train /usr/local/bin/foretell-train /usr/local/bin/foretell-train
+USER 10001
+ENTRYPOINT ["foretell-train"]
+CMD ["run", "--config", "/etc/foretell/train.toml"]
+
 # ONNX Runtime's library, which is opened when the first ONNX model is loaded.
 FROM debian:bookworm-slim AS onnxruntime
 RUN apt-get update \

@@ -129,6 +129,9 @@ impl Work {
         let text = fs::read(path).map_err(|error| example::cannot("read", path, &error))?;
         let contract: Contract = serde_json::from_slice(&text)
             .map_err(|error| Failure::data(format!("`{}`: {error}", path.display())))?;
+        if let Some(fault) = settings.disagrees(&contract.task) {
+            return Err(Failure::configuration(fault));
+        }
         let folder = settings.work();
         fs::create_dir_all(&folder).map_err(|error| example::cannot("make", &folder, &error))?;
         Ok(Self { settings, contract, folder })

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use super::fit::Fit;
 use crate::cli::failure::Failure;
 use crate::control::message::Rollout;
+use crate::model::manifest::{Task, TaskKind};
 
 /// The configuration of a training. Paths are relative to the file's folder.
 #[derive(Debug, Clone, Deserialize)]
@@ -221,6 +222,9 @@ impl Settings {
                 evaluate.holdout
             ));
         }
+        if let Err(fault) = self.fit.check() {
+            return Some(format!("`fit`: {fault}"));
+        }
         let asks = evaluate.served.as_deref() == Some(CONTROL);
         if asks && announce.is_none() && data.kafka.is_none() {
             return Some(format!(
@@ -228,6 +232,27 @@ impl Settings {
             ));
         }
         None
+    }
+
+    /// Why this model cannot do what the contract asks for.
+    pub fn disagrees(&self, task: &Task) -> Option<String> {
+        let model = &self.fit.model;
+        let contract = self.model.contract.display();
+        match task.kind {
+            TaskKind::Binary | TaskKind::Multiclass if !model.is_classifier() => Some(format!(
+                "`fit.model` is `{model}`, which says numbers, and `{contract}` asks for classes"
+            )),
+            TaskKind::Multiclass if task.labels.len() < 2 => Some(format!(
+                "`{contract}` asks for one of several classes and does not name them in `labels`"
+            )),
+            TaskKind::Regression if model.is_classifier() => Some(format!(
+                "`fit.model` is `{model}`, which says classes, and `{contract}` asks for numbers"
+            )),
+            TaskKind::Ranking | TaskKind::Anomaly => Some(format!(
+                "`{contract}` asks for a ranking or anomalies, and smartcore has no model for these"
+            )),
+            _ => None,
+        }
     }
 
     /// Files between the parts.

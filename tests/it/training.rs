@@ -184,6 +184,8 @@ fn what_is_wrong_with_the_configuration_is_told_with_its_place() {
         ("[evaluate.bounds.auc]", "[evaluate.bounds.acu]", "`evaluate.bounds.acu` bounds nothing"),
         ("slices = [\"origin\"]", "slices = [\"orgin\"]", "names `orgin`, which is no feature"),
         ("trees = 30", "alpha = 1.0", "alpha"),
+        ("\"random_forest_classifier\"", "\"random_forest_regressor\"", "which says numbers"),
+        ("\"random_forest_classifier\"", "\"random_forest\"", "random_forest_regressor"),
     ] {
         let config = flights(folder.path(), &[(from, to)]);
         let _ = fs::remove_dir_all(folder.path().join("bundles"));
@@ -192,4 +194,31 @@ fn what_is_wrong_with_the_configuration_is_told_with_its_place() {
         assert!(matches!(ended.status.code(), Some(65 | 78)), "{from}: {said}");
         assert!(said.contains(wanted), "`{wanted}` in {said}");
     }
+}
+
+/// Each schedule starts the program with words that it understands: it gets as far as its configuration.
+#[test]
+fn the_schedules_start_it_as_it_wants_to_be_started() {
+    for (file, words) in [
+        ("config/schedules/crontab", "foretell-train run --config /etc/foretell/train.toml"),
+        (
+            "config/schedules/foretell-train.service",
+            "foretell-train run --config /etc/foretell/train.toml",
+        ),
+        ("config/kubernetes/train.yaml", r#"["run", "--config", "/etc/foretell/train.toml"]"#),
+        ("Dockerfile", r#"["run", "--config", "/etc/foretell/train.toml"]"#),
+    ] {
+        let text = fs::read_to_string(repository().join(file)).unwrap();
+        assert!(text.contains(words), "`{words}` in {file}");
+    }
+    let started = Command::new(env!("CARGO_BIN_EXE_foretell-train"))
+        .args(["run", "--config", "/etc/foretell/train.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(started.status.code(), Some(78), "{}", stderr(&started));
+    assert!(
+        stderr(&started).contains("cannot read `/etc/foretell/train.toml`"),
+        "{}",
+        stderr(&started)
+    );
 }
