@@ -2,8 +2,7 @@
 //!
 //! `build` opens what can fail and joins nothing; `run` starts the threads (one a worker, one for the
 //! control loader, one that scores what HTTP asks) and, on its own thread, a small runtime for HTTP,
-//! signals and timers. Whatever
-//! ends first, everything else is drained under one deadline.
+//! signals and timers. Whatever ends first, everything else is drained under one deadline.
 
 mod faces;
 mod rounds;
@@ -58,7 +57,7 @@ pub struct App {
     serving: Serving,
     recent: Recent,
     status: Status,
-    /// One a worker.
+    /// As many threads that score the stream.
     workers: usize,
     listener: Option<TcpListener>,
     stop: Stop,

@@ -280,19 +280,20 @@ fn read(
             }
         },
         Form::Tensors { model, version: wanted } => {
-            let is_it = model == version.model && wanted.is_none_or(|it| it == version.version);
-            if !is_it {
-                return Err(Refusal::NotServed(serves(version)));
-            }
+            is_meant(version, &model, wanted.as_deref())?;
             let (rows, wanted) = tensors::read(&body, version, rows_max)?;
             Ok((rows, Shape::Tensors(wanted)))
         }
     }
 }
 
-/// What serves, for people.
-pub fn serves(version: &Version) -> String {
-    format!("`{}` version `{}` serves", version.model, version.version)
+/// Is what serves the model, and the version if one is named, that somebody asks for?
+pub fn is_meant(version: &Version, model: &str, wanted: Option<&str>) -> Result<(), Refusal> {
+    let Version { model: serves, version, .. } = version;
+    if model == serves && wanted.is_none_or(|wanted| wanted == version) {
+        return Ok(());
+    }
+    Err(Refusal::NotServed(format!("`{serves}` version `{version}` serves")))
 }
 
 /// The outputs of each row, or the first reject among them.

@@ -7,33 +7,9 @@
 #   tests/moto.sh put URL BUCKET KEY DIR    copy a folder's files to BUCKET, below KEY; makes the bucket
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-version=$(sed -n 's/^moto==//p' "$here/moto.txt")
-venv=${FORETELL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/foretell}/moto-$version
+. "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+venv_of moto 25
 start_timeout_s=60
-
-fail() {
-  printf 'error: %s\n\nhint: %s\n' "$1" "$2" >&2
-  exit 1
-}
-
-is_fetched() { cmp -s "$here/moto.txt" "$venv/moto.txt"; }
-
-# A venv cannot be moved, so it is made in its place, under a lock; the list inside says that it is whole.
-fetch() {
-  if is_fetched; then return; fi
-  mkdir -p "$(dirname "$venv")"
-  exec 9>"$venv.lock"
-  flock 9
-  if is_fetched; then return; fi
-  echo "fetching moto $version (about 25 MB, once) into $venv" >&2
-  rm -rf "$venv"
-  python3 -m venv "$venv" >&2 || fail "python3 could not make a venv" "run \`tests/setup.sh test\`"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$here/moto.txt" >&2 9>&- ||
-    fail "pip could not fetch moto $version" "this needs PyPI or an index like it (PIP_INDEX_URL); its reason is above"
-  cp "$here/moto.txt" "$venv/moto.txt"
-  exec 9>&-
-}
 
 # The system draws the port, and the log names it.
 start() {

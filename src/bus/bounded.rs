@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Makes `call` on a thread of its own and waits for it until then. `None`: it has not come back, and
 /// whatever it took along stays with it, for ever if need be.
@@ -19,14 +19,13 @@ pub fn until<T: Send + 'static>(
         tracing::error!(%error, "no thread could be started");
         return None;
     }
-    answer.recv_timeout(until.saturating_duration_since(Instant::now()).max(TICK)).ok()
+    answer.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
 }
-
-/// Who comes late is given this long.
-const TICK: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

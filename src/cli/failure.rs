@@ -46,11 +46,6 @@ impl Failure {
         Self { code: 64, message: message.into() }
     }
 
-    /// Something went wrong that cannot.
-    pub fn bug(message: impl Into<String>) -> Self {
-        Self { code: 70, message: message.into() }
-    }
-
     /// What it was told is wrong.
     pub fn configuration(message: impl Into<String>) -> Self {
         Self { code: 78, message: message.into() }

@@ -116,8 +116,7 @@ impl Configured {
 /// # Errors
 /// All of its faults.
 pub fn configuration(file: &Path) -> Result<Config, ConfigError> {
-    let file = Some(file.to_owned());
-    Config::load(&Sources { file, environment: environment(), set: Vec::new() })
+    Configured { config: Some(file.to_owned()), set: Vec::new() }.load()
 }
 
 /// The variables that are text; `std::env::vars` panics on others.

@@ -125,12 +125,17 @@ impl Task {
         matches!(self.kind, TaskKind::Binary | TaskKind::Multiclass)
     }
 
+    /// Binary: the probability from which on class 1 is predicted.
+    pub fn threshold(&self) -> f64 {
+        self.threshold.unwrap_or(0.5)
+    }
+
     /// The class that outputs mean: the larger one, or for binary class 1 from the threshold on.
     /// `None`: the model is no classifier.
     pub fn class(&self, outputs: &[f64]) -> Option<usize> {
         match (self.kind, outputs) {
             (TaskKind::Binary, [probability, ..]) => {
-                Some(usize::from(*probability >= self.threshold.unwrap_or(0.5)))
+                Some(usize::from(*probability >= self.threshold()))
             }
             (TaskKind::Multiclass, _) => Some(largest(outputs)),
             _ => None,

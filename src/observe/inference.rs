@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::http::Refusal;
 use super::predict::{Counter, refusal};
-use crate::predict::{self, Form, metadata, serves};
+use crate::predict::{self, Form, is_meant, metadata};
 use crate::serving::Served;
 
 /// Which model is meant.
@@ -71,9 +71,6 @@ async fn infer(
 /// What serves, if it is what is meant.
 fn serving(counter: &Counter, Meant { model, version }: &Meant) -> Result<Arc<Served>, Refusal> {
     let served = counter.asker.served().ok_or_else(|| refusal(predict::Refusal::NothingServes))?;
-    let it = &served.version;
-    if *model != it.model || version.as_ref().is_some_and(|version| *version != it.version) {
-        return Err(refusal(predict::Refusal::NotServed(serves(it))));
-    }
+    is_meant(&served.version, model, version.as_deref()).map_err(refusal)?;
     Ok(served)
 }

@@ -11,13 +11,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::example;
-use crate::batch::Batch;
 use crate::cli::failure::Failure;
 use crate::config::Output;
 use crate::encode::{Encoder, Scored};
 use crate::model::version::Version;
-use crate::outbox::{Destination, Outbox};
-use crate::record::Record;
 use crate::score::Scorer;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -99,24 +96,14 @@ pub fn judge(path: &Path, version: &Version) -> Result<Vec<Verdict>, Failure> {
 /// The very prediction that would be published, or why there would be a dead letter.
 fn predict(version: &Version, event: &[u8]) -> Result<Value, String> {
     let encoder = Encoder::new("", &Output::default());
-    let (mut batch, mut outbox) = (Batch::default(), Outbox::default());
-    let record =
-        Record { partition: 0, offset: 0, timestamp_ms: None, key: None, value: Some(event) };
-    batch.push(record, std::iter::empty());
     let mut scorer = Scorer::new(1);
     let scores = scorer.score(version, std::iter::once(event));
     let scored = Scored { scores: &scores, version, control_offset: None, is_shadow: false };
-    encoder.encode(&batch, &[0], scored, usize::MAX, &mut outbox);
-    match outbox.letters().first().map(|letter| (letter, letter.to)) {
-        Some((letter, Destination::Predictions)) => {
-            let value = outbox.value(&batch, letter).unwrap_or_default();
-            serde_json::from_slice(value).map_err(|error| error.to_string())
-        }
-        _ => Err(match scores.outputs(0) {
-            Err(reject) => format!("{}: {reject}", reject.reason),
-            Ok(_) => "no prediction".into(),
-        }),
-    }
+    let mut prediction = Vec::new();
+    encoder
+        .answer_off_topic(event, 0, scored, &mut prediction)
+        .map_err(|reject| format!("{}: {reject}", reject.reason))?;
+    serde_json::from_slice(&prediction).map_err(|error| error.to_string())
 }
 
 impl Law {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressFinish};
+use jiff::Timestamp;
 use ndarray::{Array2, ArrayView2};
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use super::fit::{FitError, Fitted, fit};
 use super::settings::Settings;
 use crate::cli::failure::Failure;
 use crate::model::import::{Source, import};
-use crate::model::manifest::{Contract, GoldenRow};
+use crate::model::manifest::{Contract, GoldenRow, Window};
 use crate::model::packing::Contents;
 use crate::model::{Model, Scratch};
 
@@ -37,6 +38,8 @@ impl Draft<'_> {
         let golden = self.golden(&fitted, held_out)?;
         let mut contract = self.contract.clone();
         contract.task.threshold = self.settings.bundle.threshold.or(contract.task.threshold);
+        let training = contract.training.get_or_insert_default();
+        (training.rows, training.window) = (rows.len() as u64, window(rows));
         let contents = Contents {
             model: &self.settings.model.name,
             version,
@@ -98,6 +101,13 @@ impl Draft<'_> {
         }
         Ok(lines)
     }
+}
+
+/// The span of event time of the rows, if all have one.
+fn window(rows: &Table) -> Option<Window> {
+    let time = |ms: i64| Timestamp::from_millisecond(ms).ok().map(|time| time.to_string());
+    let (first, last) = (rows.examples.first()?.time_ms?, rows.examples.last()?.time_ms?);
+    Some(Window { from: time(first)?, to: time(last + 1)? })
 }
 
 fn model(fitted: &Fitted) -> Result<Model, Failure> {

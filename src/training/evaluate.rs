@@ -21,8 +21,6 @@ use crate::score::Scorer;
 
 /// Rows that are scored at a time.
 const TILE_ROWS: usize = 256;
-/// Of a task that names none: [`Task::class`].
-const THRESHOLD: f64 = 0.5;
 /// Values of a slice that are told apart.
 const VALUES_MAX: usize = 10;
 
@@ -68,7 +66,6 @@ impl Measured {
 
 pub fn scalars(metrics: &Value) -> BTreeMap<String, f64> {
     let fields = metrics.as_object().into_iter().flatten();
-    let fields = fields.filter(|(name, _)| *name != "rows");
     fields.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect()
 }
 
@@ -250,8 +247,7 @@ fn metrics_of(task: &Task, y: &[f64], outputs: &[Vec<f64>]) -> Result<Value, Und
     let first = || outputs.iter().map(|outputs| outputs[0]).collect::<Vec<_>>();
     let metrics = match task.kind {
         TaskKind::Binary => {
-            let threshold = task.threshold.unwrap_or(THRESHOLD);
-            json!(Classification::binary(&classes(), &first(), threshold)?)
+            json!(Classification::binary(&classes(), &first(), task.threshold())?)
         }
         TaskKind::Multiclass => {
             let width = outputs.first().map_or(0, Vec::len);

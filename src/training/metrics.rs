@@ -11,7 +11,6 @@ const BINS: usize = 10;
 /// How good a classifier's probabilities are.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Classification {
-    pub rows: usize,
     /// The share of the rows whose predicted class is theirs.
     pub accuracy: f64,
     /// The mean of -ln of the probability of the true class, each no nearer to 0 and 1 than 2.2e-16.
@@ -54,7 +53,6 @@ pub struct Bin {
 /// How good a regression's predictions are, in units of the target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Regression {
-    pub rows: usize,
     /// The square root of the mean squared error.
     pub rmse: f64,
     /// The mean absolute error.
@@ -94,7 +92,6 @@ impl Classification {
             calibration: calibration(labels, probabilities),
         };
         Ok(Self {
-            rows: labels.len(),
             accuracy: accuracy(&confusion),
             log_loss: log_loss(of_truth),
             f1: f1(&confusion, 1),
@@ -121,7 +118,6 @@ impl Classification {
         let confusion = confusion(labels, rows.iter().map(|row| largest(row)), classes);
         let f1s: Vec<f64> = (0..classes).filter_map(|class| f1(&confusion, class)).collect();
         Ok(Self {
-            rows: labels.len(),
             accuracy: accuracy(&confusion),
             log_loss: log_loss(labels.iter().zip(&rows).map(|(label, row)| row[*label])),
             f1: Some(f1s.iter().sum::<f64>() / f1s.len() as f64),
@@ -144,7 +140,6 @@ impl Regression {
         let spread: f64 = targets.iter().map(|target| (target - mean).powi(2)).sum();
         let constant = targets.iter().all(|target| *target == targets[0]);
         Ok(Self {
-            rows: targets.len(),
             rmse: (squares / rows).sqrt(),
             mae: absolute / rows,
             r2: (!constant).then(|| 1.0 - squares / spread),

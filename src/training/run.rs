@@ -18,7 +18,8 @@ use super::{draft, example, load, report, served, watch};
 use crate::cli::announce;
 use crate::cli::configuration;
 use crate::cli::failure::Failure;
-use crate::model::manifest::{Contract, Manifest, Training, Window};
+use crate::model::bundle::MANIFEST;
+use crate::model::manifest::{Contract, Manifest};
 use crate::model::packing;
 
 /// Trains a version of a model on labelled events, and announces it if it has earned that.
@@ -125,10 +126,7 @@ struct Work {
 impl Work {
     fn open(config: &Path) -> Result<Self, Failure> {
         let settings = Settings::read(config)?;
-        let path = &settings.model.contract;
-        let text = fs::read(path).map_err(|error| example::cannot("read", path, &error))?;
-        let contract: Contract = serde_json::from_slice(&text)
-            .map_err(|error| Failure::data(format!("`{}`: {error}", path.display())))?;
+        let contract: Contract = read(&settings.model.contract)?;
         if let Some(fault) = settings.disagrees(&contract.task) {
             return Err(Failure::configuration(fault));
         }
@@ -224,8 +222,7 @@ impl Work {
                 out.display()
             )));
         }
-        let (rows, _) = self.rows()?;
-        packing::into_place(&out, |making| self.fill(&draft, &evaluation, &rows, making))?;
+        packing::into_place(&out, |making| self.fill(&draft, &evaluation, making))?;
         let digest = served::in_folder(&out)?.digest;
         let packed = Packed { folder: out, version: version.version };
         self.write(PACKED, &serde_json::to_vec_pretty(&packed).unwrap_or_default())?;
@@ -234,28 +231,16 @@ impl Work {
         Ok(())
     }
 
-    /// The draft's files, what it was trained on, and what was found of it.
-    fn fill(
-        &self,
-        draft: &Path,
-        evaluation: &Evaluation,
-        rows: &Table,
-        folder: &Path,
-    ) -> Result<(), Failure> {
+    /// The draft's files, and what was found of it.
+    fn fill(&self, draft: &Path, evaluation: &Evaluation, folder: &Path) -> Result<(), Failure> {
         fs::create_dir_all(folder)?;
-        let mut manifest: Manifest = read(&draft.join(crate::model::bundle::MANIFEST))?;
+        let mut manifest: Manifest = read(&draft.join(MANIFEST))?;
         for name in [&manifest.artifact.path, &manifest.golden.path] {
             fs::copy(draft.join(name), folder.join(name))?;
         }
-        let given = self.contract.training.clone().unwrap_or_default();
-        manifest.training = Some(Training {
-            rows: rows.len() as u64,
-            window: window(rows),
-            metrics: evaluation.new.scalars(),
-            ..given
-        });
+        manifest.training.get_or_insert_default().metrics = evaluation.new.scalars();
         let text = serde_json::to_string_pretty(&manifest).map_err(std::io::Error::from)?;
-        fs::write(folder.join(crate::model::bundle::MANIFEST), text)?;
+        fs::write(folder.join(MANIFEST), text)?;
         fs::copy(self.folder.join(REPORT_MD), folder.join(REPORT_MD))?;
         fs::copy(self.folder.join(EVALUATION), folder.join(REPORT_JSON))?;
         Ok(())
@@ -306,11 +291,4 @@ fn told(counts: &impl Serialize) -> String {
 
 fn by_the_clock() -> String {
     Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
-}
-
-/// The span of event time of the rows, if all have one.
-fn window(rows: &Table) -> Option<Window> {
-    let time = |ms: i64| Timestamp::from_millisecond(ms).ok().map(|time| time.to_string());
-    let (first, last) = (rows.examples.first()?.time_ms?, rows.examples.last()?.time_ms?);
-    Some(Window { from: time(first)?, to: time(last + 1)? })
 }

@@ -5,6 +5,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::settings::Settings;
+use crate::bus::Fatal;
 use crate::bus::tail::{Record, Step, Tail};
 use crate::cli::configuration;
 use crate::cli::failure::Failure;
@@ -51,7 +52,7 @@ pub fn watch(
             match ended.join() {
                 Ok(Ok(())) => eprintln!("watch: trained"),
                 Ok(Err(failure)) => eprintln!("watch: not announced: {failure}"),
-                Err(_) => return Err(Failure::bug("the training panicked")),
+                Err(_) => return Err(Fatal::Bug("the training panicked".into()).into()),
             }
         }
         if training.is_none()
