@@ -34,6 +34,7 @@ test: ## all tests, against a real Kafka too
 	@tests/onnxruntime.sh fetch
 	@tests/moto.sh fetch
 	@tests/triton.sh fetch
+	@tests/retrain.sh fetch
 	cargo test --locked --features train
 
 chaos: ## faults at random: SEEDS=10000 simulated runs, then FAULTS=200 of SEED=6 on a real Kafka (PROFILE=fast, ONLY=kill)

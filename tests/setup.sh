@@ -3,7 +3,8 @@
 #
 #   tests/setup.sh demo    what a build needs: a C and C++ compiler, make, OpenSSL, zlib
 #   tests/setup.sh test    and a Java and Maven, for the real Kafka of the tests and benches, and pip and venv,
-#                          for the library that ONNX models are run by, an S3 server and a client of the Open Inference Protocol
+#                          for the library that ONNX models are run by, an S3 server, a client of the Open Inference Protocol
+#                          and a training in Python
 #   tests/setup.sh peers   and Python's venv and Valgrind, for the bench beside other engines
 #
 # Where all is there it does nothing, needs no network and takes a few hundredths of a second. It
@@ -42,7 +43,7 @@ if [ "$mode" = test ]; then
   has flock || packages+=(util-linux)
   "$here/onnxruntime.sh" path >/dev/null || python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
   # Debian's python3 has venv without what it needs to put a pip there.
-  { "$here/moto.sh" path && "$here/triton.sh" path; } >/dev/null || python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3 python3-venv)
+  { "$here/moto.sh" path && "$here/triton.sh" path && "$here/retrain.sh" path; } >/dev/null || python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3 python3-venv)
 fi
 if [ "$mode" = peers ]; then
   # Debian's python3 has venv without what it needs to put a pip there.

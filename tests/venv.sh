@@ -1,7 +1,7 @@
-# Python packages of tests, each list in a venv of its own: read by moto.sh and triton.sh, not run.
+# Python packages of tests, each list in a venv of its own: read by moto.sh, triton.sh and retrain.sh, not run.
 #
-#   venv_of NAME MEGABYTES   the venv of a package, as NAME.txt pins it and what it needs
-#   is_fetched, fetch        whether it is there; get it, once: needs Python's venv and the network then
+#   venv_of NAME MEGABYTES [LIST]   the venv of a package, as LIST (default: NAME.txt) pins it and what it needs
+#   is_fetched, fetch               whether it is there; get it, once: needs Python's venv and the network then
 
 fail() {
   printf 'error: %s\n\nhint: %s\n' "$1" "$2" >&2
@@ -11,7 +11,7 @@ fail() {
 venv_of() {
   name=$1 megabytes=$2
   here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-  list=$here/$name.txt
+  list=${3:-$here/$name.txt}
   version=$(sed -n "s/^$name==//p" "$list")
   venv=${FORETELL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/foretell}/$name-$version
 }

@@ -33,6 +33,8 @@ mod outage;
 mod passing_on;
 mod poison;
 mod positions;
+#[cfg(feature = "train")]
+mod python;
 mod rebalance;
 mod redrive;
 #[cfg(feature = "http")]
