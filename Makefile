@@ -18,12 +18,12 @@ help: ## this list
 
 demo: ## the tour, with a Kafka inside the program: nothing but Rust and a C compiler needed
 	@tests/setup.sh demo
-	cargo build --release --locked
+	cargo build --release --locked --features train
 	./target/release/foretell demo $(ARGS)
 
 demo-kafka: ## the same tour on a real Kafka, exactly once; started for it and stopped after it
 	@tests/setup.sh test
-	cargo build --release --locked
+	cargo build --release --locked --features train
 	@dir=$$(mktemp -d); trap 'tests/broker/broker.sh stop --dir $$dir/kafka; rm -rf $$dir' EXIT; \
 	address=$$(tests/broker/broker.sh start --dir $$dir/kafka --owner $$$$) && \
 	./target/release/foretell demo --bootstrap-servers $$address $(ARGS)

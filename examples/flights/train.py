@@ -39,6 +39,9 @@ PARAMETERS = {
     "num_threads": 1,
     "verbosity": -1,
 }
+# Of the histograms that drift is measured by.
+BINS = 10
+CODES_MAX = 31
 # exp() differs in its last bits between mathematics libraries; the scores before it do not.
 TOLERANCE = 1e-12
 # sysexits.h: the data was wrong in some way.
@@ -70,6 +73,7 @@ class Trained(NamedTuple):
     booster: lightgbm.Booster
     contract: list[Feature]
     rows: int
+    reference: dict[str, Any]
 
 
 class Evaluation(NamedTuple):
@@ -202,7 +206,41 @@ def train(plan: Plan, departures: list[Departure]) -> Trained:
         # The codes themselves, not a pandas category: the contract holds the vocabulary.
         categorical_feature=[i for i, feature in enumerate(columns) if "category" in feature["kind"]],
     )
-    return Trained(plan, lightgbm.train(PARAMETERS, data, TREES), columns, len(history))
+    booster = lightgbm.train(PARAMETERS, data, TREES)
+    return Trained(plan, booster, columns, len(history), reference(rows, booster.predict(rows), columns))
+
+
+# --- the reference: what drift is measured from ----------------------------------------------------
+
+
+def reference(rows: np.ndarray, said: np.ndarray, contract: list[Feature]) -> dict[str, Any]:
+    """How the features and the predictions were distributed (schemas/manifest.schema.json)."""
+    features = [{"name": f["name"], **histogram(column, f["kind"])} for f, column in zip(contract, rows.T)]
+    # exp() differs in its last bits between mathematics libraries.
+    return {"rows": len(rows), "features": features, "outputs": [{"name": "probability", **numbers(said.round(6))}]}
+
+
+def histogram(column: np.ndarray, kind: Any) -> dict[str, Any]:
+    return categories(column) if "category" in kind else numbers(column)
+
+
+def numbers(column: np.ndarray) -> dict[str, Any]:
+    """Bins of about equal shares, each up to its edge; and one beyond the last."""
+    known = column[~np.isnan(column)]
+    edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS, method="inverted_cdf"))
+    edges = edges[edges < known.max()]
+    counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1)
+    return {"edges": edges.tolist(), "counts": counts.tolist(), "missing": len(column) - len(known)}
+
+
+def categories(column: np.ndarray) -> dict[str, Any]:
+    """The most frequent codes; and one bin for all others."""
+    known = column[~np.isnan(column)].astype(int)
+    counts = np.bincount(known)
+    codes = np.sort(np.argsort(-counts, kind="stable")[:CODES_MAX])
+    others = len(known) - counts[codes].sum()
+    counted = [*counts[codes].tolist(), int(others)]
+    return {"codes": codes.tolist(), "counts": counted, "missing": len(column) - len(known)}
 
 
 # --- evaluate --------------------------------------------------------------------------------------
@@ -285,6 +323,7 @@ def manifest(trained: Trained, evaluation: Evaluation, model: Path, golden: Path
             "environment": environment(),
             "revision": revision(),
         },
+        "reference": trained.reference,
     }
 
 

@@ -160,9 +160,6 @@ pub fn create_topics(
     partitions: i32,
     replication: i32,
 ) -> Result<Vec<(String, Created)>, Fatal> {
-    // Asks first: an admin request to nobody only times out, without a word why.
-    let look = Asker::new(kafka)?;
-    look.reachable()?;
     let replicas = if replication < 1 { -1 } else { replication };
     let topic =
         |name, partitions| NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
@@ -174,10 +171,22 @@ pub fn create_topics(
         topic(&topics.reports, 1).set("cleanup.policy", "compact"),
     ];
     wanted.extend(topics.shadow.iter().map(|name| topic(name, partitions)));
+    create(kafka, &wanted)
+}
+
+/// Creates a topic as the broker's defaults say, if it is not there yet.
+pub fn create_topic(kafka: &Kafka, name: &str, partitions: i32) -> Result<(), Fatal> {
+    create(kafka, &[NewTopic::new(name, partitions, TopicReplication::Fixed(-1))]).map(drop)
+}
+
+fn create(kafka: &Kafka, wanted: &[NewTopic<'_>]) -> Result<Vec<(String, Created)>, Fatal> {
+    // Asks first: an admin request to nobody only times out, without a word why.
+    let look = Asker::new(kafka)?;
+    look.reachable()?;
     let asked = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
     let unavailable = |error| Fatal::Unavailable(format!("creating topics: {error}"));
     let answers =
-        pollster::block_on(admin(kafka)?.create_topics(&wanted, &asked)).map_err(unavailable)?;
+        pollster::block_on(admin(kafka)?.create_topics(wanted, &asked)).map_err(unavailable)?;
     answers
         .into_iter()
         .map(|answer| match answer {
@@ -197,11 +206,12 @@ pub fn create_topics(
         .collect()
 }
 
-/// Deletes the topics, as the tour does with its own.
-pub fn delete_topics(kafka: &Kafka, topics: &Topics) -> Result<(), Fatal> {
+/// Deletes the topics and `others`, as the tour does with its own.
+pub fn delete_topics(kafka: &Kafka, topics: &Topics, others: &[&str]) -> Result<(), Fatal> {
     let Topics { events, predictions, dead_letters, shadow, control, reports } = topics;
     let names = [events, predictions, dead_letters, control, reports];
-    let names: Vec<_> = names.into_iter().chain(shadow).map(String::as_str).collect();
+    let names = names.into_iter().chain(shadow).map(String::as_str);
+    let names: Vec<_> = names.chain(others.iter().copied()).collect();
     let asked = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
     pollster::block_on(admin(kafka)?.delete_topics(&names, &asked))
         .map_err(|error| Fatal::Unavailable(format!("deleting topics: {error}")))?;

@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayViewMut1, Axis};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::example::Example;
+use super::example::{self, Example};
 use crate::cli::failure::Failure;
 use crate::config::Config;
 use crate::features::decode::{Decoder, Limits};
@@ -65,7 +65,10 @@ pub fn clean(examples: Vec<Example>, contract: &Contract) -> Result<(Table, Coun
     }
     counts.rows = rows.len() as u64;
     if rows.is_empty() {
-        return Err(Failure::data(format!("no row is left to train on: {counts:?}")));
+        return Err(Failure::data(format!(
+            "no row is left to train on ({})",
+            example::told(&counts)
+        )));
     }
     // Stable: what is of the same time stays in its order, and so does all of no known time.
     rows.sort_by_key(|(example, ..)| example.time_ms);

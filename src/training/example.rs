@@ -28,6 +28,14 @@ impl Example {
     }
 }
 
+/// What was counted of examples, as people read it.
+pub fn told(counts: &impl Serialize) -> String {
+    serde_json::to_string(counts)
+        .unwrap_or_default()
+        .replace(['{', '}', '"'], "")
+        .replace(',', ", ")
+}
+
 /// Opens a file of lines; one that ends in `.zst` is decompressed.
 pub fn lines(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
     let file = File::open(path).map_err(|error| cannot("read", path, &error))?;

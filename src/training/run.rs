@@ -147,14 +147,14 @@ impl Work {
 
     fn load(&self) -> Result<(), Failure> {
         let (examples, counts) = load::load(&self.settings)?;
-        eprintln!("load: {} labelled events ({})", examples.len(), told(&counts));
+        eprintln!("load: {} labelled events ({})", examples.len(), example::told(&counts));
         example::write(&self.folder.join(LOADED), &examples)
     }
 
     fn clean(&self) -> Result<(), Failure> {
         let examples = example::read(&self.found(LOADED, "load")?)?;
         let (table, counts) = clean::clean(examples, &self.contract)?;
-        eprintln!("clean: {} rows ({})", table.len(), told(&counts));
+        eprintln!("clean: {} rows ({})", table.len(), example::told(&counts));
         example::write(&self.folder.join(CLEAN), &table.examples)
     }
 
@@ -255,7 +255,8 @@ impl Work {
         let Packed { folder, version } = read(&self.found(PACKED, "pack")?)?;
         let config = configuration(&settings.config)?;
         let uri = settings.uri.as_ref().map(|uri| uri.replace("{version}", &version));
-        let message = announce::complete(&config, &folder, uri, settings.rollout, None)?;
+        let message =
+            announce::complete(&config, &folder, uri, settings.rollout, settings.promote_when)?;
         announce::say_aloud(&config, &message).map(|_| ())
     }
 
@@ -279,14 +280,6 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let bytes = fs::read(path).map_err(|error| example::cannot("read", path, &error))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Failure::data(format!("`{}`: {error}", path.display())))
-}
-
-/// Counts as people read them.
-fn told(counts: &impl Serialize) -> String {
-    serde_json::to_string(counts)
-        .unwrap_or_default()
-        .replace(['{', '}', '"'], "")
-        .replace(',', ", ")
 }
 
 fn by_the_clock() -> String {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::fit::Fit;
 use crate::cli::failure::Failure;
-use crate::control::message::Rollout;
+use crate::control::message::{Criteria, Rollout};
 use crate::model::manifest::{Task, TaskKind};
 
 /// The configuration of a training. Paths are relative to the file's folder.
@@ -150,6 +150,8 @@ pub struct Announce {
     pub uri: Option<String>,
     #[serde(default)]
     pub rollout: Rollout,
+    /// With `shadow`: what it has to show on an instance for that one to promote it.
+    pub promote_when: Option<Criteria>,
 }
 
 /// Of `foretell-train watch`.
@@ -221,6 +223,12 @@ impl Settings {
                 "`evaluate.holdout`: {} is not between 0 and 1",
                 evaluate.holdout
             ));
+        }
+        if announce
+            .as_ref()
+            .is_some_and(|it| it.promote_when.is_some() && it.rollout != Rollout::Shadow)
+        {
+            return Some("`announce.promote_when` is for `announce.rollout = \"shadow\"`".into());
         }
         if let Err(fault) = self.fit.check() {
             return Some(format!("`fit`: {fault}"));

@@ -311,9 +311,11 @@ start_second() {
 }
 
 failed_to_start() {
+  local what="ended while it started"
+  ! alive "$dir" || what="did not start within $start_timeout_s s"
   kill_now "$dir"
   tail -n 15 "$dir/kafka.log" >&2
-  fail "kafka did not start in $dir within $start_timeout_s s; its last lines are above" "the whole log is $dir/kafka.log"
+  fail "kafka $what in $dir; its last lines are above" "the whole log is $dir/kafka.log"
 }
 
 # Fails if the broker did not go by itself.

@@ -46,6 +46,7 @@ pub enum Topic {
     Events,
     Predictions,
     DeadLetters,
+    Control,
 }
 
 /// From now on Ctrl-C and SIGTERM are facts, and end nothing by themselves.

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::fault::Fault;
-use super::flights::Flights;
+use super::flights::{self, Flights};
 use crate::bus::Fatal;
 use crate::bus::publish::Publisher;
 
@@ -28,6 +28,15 @@ pub struct Feed {
     pub rate: u64,
     /// A broken event comes after so many flights.
     pub fault_every: u64,
+    /// After the producer's new release.
+    pub arrivals: Option<Arrivals>,
+}
+
+/// Where it is told what became of each flight; at once, as the days of a tour are short.
+#[derive(Clone)]
+pub struct Arrivals {
+    pub topic: String,
+    pub known: Arc<flights::Arrivals>,
 }
 
 /// A thread that publishes. Dropped, it publishes no more.
@@ -117,7 +126,14 @@ impl Feed {
         number: u64,
         progress: &Progress,
     ) -> Result<(), Fatal> {
-        let event = self.flights.event(number);
+        let mut event = self.flights.event(number);
+        if let Some(Arrivals { topic, known }) = &self.arrivals {
+            event.delay_in_seconds();
+            if let Some(was_late) = known.was_late(&event.id) {
+                let label = format!(r#"{{"id":"{}","label":{}}}"#, event.id, u8::from(was_late));
+                publisher.send(topic, Some(event.id.as_bytes()), label.as_bytes())?;
+            }
+        }
         publisher.send(&self.topic, Some(event.id.as_bytes()), event.json.as_bytes())?;
         progress.records.fetch_add(1, Ordering::Relaxed);
         if (number + 1).is_multiple_of(self.fault_every) {

@@ -24,6 +24,17 @@ pub struct Event {
     pub json: String,
 }
 
+impl Event {
+    /// Tells the departure's delay in seconds instead of minutes.
+    pub fn delay_in_seconds(&mut self) {
+        const DELAY: &str = "\"delay\":";
+        let Some((before, rest)) = self.json.split_once(DELAY) else { return };
+        let end = rest.find(['}', ',']).unwrap_or(rest.len());
+        let Ok(minutes) = rest[..end].parse::<i64>() else { return };
+        self.json = format!("{before}{DELAY}{}{}", 60 * minutes, &rest[end..]);
+    }
+}
+
 impl Flights {
     pub fn unpack() -> io::Result<Self> {
         Ok(Self { events: lines(EVENTS)? })
@@ -90,6 +101,16 @@ mod tests {
         }
         assert_eq!(flights.event(3).json, flights.events[3]);
         assert_eq!(flights.event(count).id, format!("{}+1", flights.event(0).id));
+    }
+
+    #[test]
+    fn a_delay_becomes_seconds_and_nothing_else_changes() {
+        let mut event = Flights::unpack().unwrap().event(7);
+        let mut json: serde_json::Value = serde_json::from_str(&event.json).unwrap();
+        let minutes = json["departure"]["delay"].as_i64().unwrap();
+        event.delay_in_seconds();
+        json["departure"]["delay"] = (60 * minutes).into();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&event.json).unwrap(), json);
     }
 
     #[test]

@@ -15,9 +15,11 @@ use crate::config::Config;
 use crate::stop::Stop;
 
 const PARTITIONS: i32 = 4;
+const ARRIVALS: &str = "flights-arrivals";
 
 pub struct Inside {
     config: Config,
+    settings: Settings,
     address: SocketAddr,
     stop: Stop,
     instance: Option<JoinHandle<Result<(), Fatal>>>,
@@ -36,9 +38,10 @@ impl Inside {
             (&topics.dead_letters, PARTITIONS),
             (&topics.control, 1),
             (&topics.reports, 1),
+            (ARRIVALS, PARTITIONS),
         ])?;
         let address = stage::free_address()?;
-        let config = file
+        let settings = file
             .set("kafka.bootstrap_servers", kafka.bootstrap_servers())
             // The mock discards offsets that are committed in a transaction, answers a fetch late,
             // and slows down with the number of batches (kafka-facts.md §7).
@@ -46,18 +49,27 @@ impl Inside {
             .set("kafka.properties.fetch.wait.max.ms", 5)
             .set("delivery.linger_ms", 20)
             .set("model.bundle", luggage.bundle("1").display())
-            .set("http.listen", address)
-            .load(Vec::new())?;
+            .set("http.listen", address);
+        let config = settings.load(Vec::new())?;
         let app = App::build(config.clone())?;
         let stop = app.stop();
         let instance = thread::Builder::new().name("instance".into()).spawn(|| app.run())?;
-        Ok(Self { config, address, stop, instance: Some(instance), _kafka: kafka })
+        let instance = Some(instance);
+        Ok(Self { config, settings, address, stop, instance, _kafka: kafka })
     }
 }
 
 impl Stage for Inside {
     fn config(&self) -> &Config {
         &self.config
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn arrivals(&self) -> &str {
+        ARRIVALS
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use super::answer::{DeadLetter, Input, Prediction};
 use super::fact::{Read, Topic};
 use super::quality::Quality;
+use crate::control::message::Message;
 
 pub struct Ledger {
     partitions: BTreeMap<i32, Partition>,
@@ -75,6 +76,7 @@ pub enum Entry {
     Event,
     Prediction(Prediction),
     DeadLetter(DeadLetter),
+    Message(Message),
     Unreadable,
 }
 
@@ -104,6 +106,10 @@ impl Ledger {
                 }
                 None => self.unreadable(),
             },
+            Topic::Control => {
+                let value = read.record.value.as_deref().unwrap_or_default();
+                Message::parse(value).map_or_else(|_| self.unreadable(), Entry::Message)
+            }
             Topic::DeadLetters => match DeadLetter::read(&read.record) {
                 Some(letter) => {
                     self.counts.dead_letters += 1;
@@ -171,6 +177,17 @@ impl Ledger {
     /// Forgets latencies: those of the first events hold the time that it took to join the group.
     pub fn forget_latency(&mut self) {
         self.latency.reset();
+    }
+
+    /// The producer's new release is out: predictions are judged apart from now on.
+    pub fn release(&mut self) {
+        self.quality.release();
+    }
+
+    /// Predictions of a version.
+    pub fn predictions_by(&self, version: &str) -> u64 {
+        let found = self.versions.iter().find(|known| known.name == version);
+        found.map_or(0, |version| version.predictions)
     }
 
     /// From now on the longest silence of each partition is watched anew.

@@ -10,6 +10,10 @@ use tempfile::TempDir;
 /// Configuration of the instances; the binary carries it.
 const SETTINGS: &str = include_str!("../../../config/demo.toml");
 
+/// For the trainer: what is special to the tour, and what the features are.
+const TRAINING: &str = include_str!("../../../config/demo-train.toml");
+const CONTRACT: &str = include_str!("../../../examples/flights/contract.json");
+
 /// The two bundles, file by file.
 const BUNDLES: [(&str, &[u8]); 6] = [
     ("1/manifest.json", include_bytes!("../../../examples/flights/bundles/1/manifest.json")),
@@ -34,6 +38,7 @@ impl Luggage {
             fs::write(folder.path().join(name), bytes)?;
         }
         fs::write(folder.path().join("demo.toml"), SETTINGS)?;
+        fs::write(folder.path().join("contract.json"), CONTRACT)?;
         Ok(Self { folder })
     }
 
@@ -44,6 +49,13 @@ impl Luggage {
 
     pub fn settings(&self) -> PathBuf {
         self.path().join("demo.toml")
+    }
+
+    /// The configuration of a training on the topics.
+    pub fn training(&self, labels: &str) -> io::Result<PathBuf> {
+        let path = self.path().join("train.toml");
+        fs::write(&path, TRAINING.replace("{labels}", labels))?;
+        Ok(path)
     }
 
     pub fn path(&self) -> &Path {

@@ -5,21 +5,23 @@
 //!             fault                        inside | outside                        │
 //!                        tour: one loop ←── facts ←── reader (events too) ←────────┘
 //!                        ledger counts, screen shows, summary tells
+//!                        closing: the stream changes, and a trainer answers
 //! ```
 //! Everything that is said about the run is counted by the reader from the topics.
 
 mod answer;
+mod closing;
 mod fact;
 mod fault;
 mod feeder;
 mod flights;
 mod inside;
-mod instance;
 mod introduction;
 mod ledger;
 mod live;
 mod luggage;
 mod outside;
+mod process;
 mod quality;
 mod reader;
 mod screen;

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use super::instance::Instance;
 use super::luggage::Luggage;
+use super::process::Process;
 use super::settings::Settings;
 use super::stage::{self, Stage, Strike};
 use crate::bus::{Fatal, admin, group};
@@ -17,10 +19,35 @@ const NAMES: [&str; 2] = ["instance-a", "instance-b"];
 
 pub struct Outside {
     config: Config,
+    settings: Settings,
+    arrivals: String,
     instances: Vec<Instance>,
     /// As last told by the broker.
     owners: BTreeMap<String, Vec<i32>>,
     keeps_topics: bool,
+}
+
+struct Instance {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Instance {
+    fn start(
+        name: &'static str,
+        settings: Settings,
+        folder: &Path,
+        drain: Duration,
+    ) -> Result<Self, Failure> {
+        let address = stage::free_address()?;
+        let settings = settings
+            // So that the group's members can be told apart by those who ask the broker.
+            .set("kafka.properties.client.id", name)
+            .set("http.listen", address);
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("run").args(settings.arguments());
+        Ok(Self { process: Process::start(name, command, folder, drain)?, address })
+    }
 }
 
 impl Outside {
@@ -45,13 +72,14 @@ impl Outside {
             .set("model.bundle", luggage.bundle("1").display());
         let config = settings.clone().load(environment)?;
         admin::create_topics(&config.kafka, &config.topics, PARTITIONS, 0)?;
-        let mut stage =
-            Self { config, instances: Vec::new(), owners: BTreeMap::new(), keeps_topics };
+        let arrivals = format!("{run}-arrivals");
+        admin::create_topic(&config.kafka, &arrivals, PARTITIONS)?;
+        let (instances, owners) = Default::default();
+        let mut stage = Self { config, settings, arrivals, instances, owners, keeps_topics };
         let drain = Duration::from_millis(stage.config.run.drain_timeout_ms);
         for name in NAMES {
-            let address = stage::free_address()?;
-            let settings = settings.clone();
-            let instance = Instance::start(name, settings, address, luggage.path(), drain)?;
+            let settings = stage.settings.clone();
+            let instance = Instance::start(name, settings, luggage.path(), drain)?;
             stage.instances.push(instance);
         }
         Ok(stage)
@@ -69,14 +97,22 @@ impl Stage for Outside {
         &self.config
     }
 
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn arrivals(&self) -> &str {
+        &self.arrivals
+    }
+
     fn addresses(&self) -> Vec<SocketAddr> {
-        let alive = self.instances.iter().filter(|instance| instance.is_alive());
+        let alive = self.instances.iter().filter(|instance| instance.process.is_alive());
         alive.map(|instance| instance.address).collect()
     }
 
     fn introduction(&self) -> Vec<(&'static str, String)> {
         let processes: Vec<_> =
-            self.instances.iter().map(|one| one.process().to_string()).collect();
+            self.instances.iter().map(|one| one.process.id().to_string()).collect();
         vec![
             (
                 "Kafka",
@@ -106,37 +142,28 @@ impl Stage for Outside {
     }
 
     fn check(&mut self) -> Result<(), Failure> {
-        for instance in &mut self.instances {
-            if let Some(status) = instance.ended()? {
-                return Err(Fatal::Bug(format!(
-                    "{} ended by itself ({status}); its last words:\n{}",
-                    instance.name,
-                    instance.last_words()
-                ))
-                .into());
-            }
-        }
-        Ok(())
+        self.instances.iter_mut().try_for_each(|instance| instance.process.check())
     }
 
     fn strike(&mut self) -> Result<Option<Strike>, Failure> {
         // A broker too busy to tell has told before.
         let _ = self.ask_owners();
         let Some(victim) = self.instances.last_mut() else { return Ok(None) };
+        let victim = &mut victim.process;
         victim.kill()?;
         Ok(Some(Strike {
             instance: victim.name,
-            process: victim.process(),
+            process: victim.id(),
             partitions: self.owners.remove(victim.name).unwrap_or_default(),
         }))
     }
 
     fn stop(&mut self) -> Result<(), Failure> {
         for instance in &self.instances {
-            instance.terminate();
+            instance.process.terminate();
         }
         for instance in &mut self.instances {
-            instance.join()?;
+            instance.process.join()?;
         }
         Ok(())
     }
@@ -147,7 +174,8 @@ impl Drop for Outside {
         let _ = self.stop();
         if !self.keeps_topics {
             // What cannot be deleted stays; the run's result does not depend on it.
-            let _ = admin::delete_topics(&self.config.kafka, &self.config.topics);
+            let Config { kafka, topics, .. } = &self.config;
+            let _ = admin::delete_topics(kafka, topics, &[&self.arrivals]);
         }
     }
 }

@@ -11,12 +11,26 @@ const JUDGED_MAX: usize = 1_000_000;
 
 pub struct Quality {
     arrivals: Arrivals,
-    judged: BTreeMap<String, Vec<Judged>>,
+    /// By what they were made of, and by version.
+    judged: BTreeMap<(Stream, String), Vec<Judged>>,
+    stream: Stream,
+}
+
+/// What the events are like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stream {
+    /// As the first versions learnt them.
+    #[default]
+    AsLearnt,
+    /// As the producer's new release tells them.
+    AfterRelease,
 }
 
 /// A prediction, and what became of the flight.
 struct Judged {
     probability: f64,
+    /// The class that was said was the one.
+    is_right: bool,
     delay: i32,
     was_late: bool,
 }
@@ -24,8 +38,11 @@ struct Judged {
 /// How well a version told late flights from others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
+    pub stream: Stream,
     pub version: String,
     pub flights: u64,
+    /// Share of them whose class was said, 0 to 1.
+    pub accuracy: f64,
     pub auc: f64,
     /// What one would get without any model: a flight that left late arrives late.
     pub auc_of_delay: f64,
@@ -33,7 +50,12 @@ pub struct Judgement {
 
 impl Quality {
     pub fn new(arrivals: Arrivals) -> Self {
-        Self { arrivals, judged: BTreeMap::new() }
+        Self { arrivals, judged: BTreeMap::new(), stream: Stream::AsLearnt }
+    }
+
+    /// The producer's new release is out.
+    pub fn release(&mut self) {
+        self.stream = Stream::AfterRelease;
     }
 
     pub fn note(&mut self, prediction: &Prediction) {
@@ -41,19 +63,23 @@ impl Quality {
             return;
         }
         let Some(was_late) = self.arrivals.was_late(&prediction.id) else { return };
-        let judged = self.judged.entry(prediction.version.clone()).or_default();
-        let Prediction { probability, ref carry, .. } = *prediction;
-        judged.push(Judged { probability, delay: carry.delay, was_late });
+        let Prediction { probability, ref version, ref label, ref carry, .. } = *prediction;
+        let is_right = (label == "late") == was_late;
+        let judged = self.judged.entry((self.stream, version.clone())).or_default();
+        judged.push(Judged { probability, is_right, delay: carry.delay, was_late });
     }
 
     pub fn judge(&self) -> Vec<Judgement> {
-        let judge = |(version, judged): (&String, &Vec<Judged>)| {
+        let judge = |((stream, version), judged): (&(Stream, String), &Vec<Judged>)| {
             let by = |score: fn(&Judged) -> f64| {
                 auc(judged.iter().map(|flight| (score(flight), flight.was_late)).collect())
             };
+            let right = judged.iter().filter(|flight| flight.is_right).count();
             Some(Judgement {
+                stream: *stream,
                 version: version.clone(),
                 flights: judged.len() as u64,
+                accuracy: right as f64 / judged.len() as f64,
                 auc: by(|flight| flight.probability)?,
                 auc_of_delay: by(|flight| flight.delay.into())?,
             })

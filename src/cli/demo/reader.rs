@@ -1,4 +1,4 @@
-//! The independent reader: reads events, predictions and dead letters from their topics, as any
+//! The independent reader: reads events, predictions, dead letters and control messages from their topics, as any
 //! application would, and knows nothing of the instances.
 
 use std::sync::mpsc::SyncSender;
@@ -21,13 +21,14 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens all three topics at their beginning, and tells each record to `facts`.
+    /// Opens all topics at their beginning, and tells each record to `facts`.
     pub fn start(config: &Config, facts: &SyncSender<Fact>) -> Result<Self, Fatal> {
         let mut reader = Self { stop: Stop::default(), threads: Vec::new() };
         let topics = [
             (Topic::Events, &config.topics.events),
             (Topic::Predictions, &config.topics.predictions),
             (Topic::DeadLetters, &config.topics.dead_letters),
+            (Topic::Control, &config.topics.control),
         ];
         for (topic, name) in topics {
             let tail = Tail::open(&config.kafka, name)?;

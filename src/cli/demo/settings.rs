@@ -30,6 +30,13 @@ impl Settings {
         file.into_iter().chain(set).collect()
     }
 
+    /// The same for a program that reads the file alone: as variables of its environment.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let set = self.set.iter().filter_map(|set| set.split_once('='));
+        let name = |key: &str| format!("FORETELL_{}", key.replace('.', "_").to_uppercase());
+        set.map(|(key, value)| (name(key), value.to_owned())).collect()
+    }
+
     /// `environment`: what may add to it, such as the credentials for the brokers.
     pub fn load(&self, environment: Vec<(String, String)>) -> Result<Config, ConfigError> {
         Config::load(&Sources { file: Some(self.file.clone()), environment, set: self.set.clone() })

@@ -2,12 +2,19 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
+use super::settings::Settings;
 use crate::cli::failure::Failure;
 use crate::config::Config;
 
 pub trait Stage {
     /// What the instances were started with.
     fn config(&self) -> &Config;
+
+    /// The same, as it can be handed on.
+    fn settings(&self) -> &Settings;
+
+    /// The topic on which it is told which flights arrived late.
+    fn arrivals(&self) -> &str;
 
     /// Where the instances serve HTTP.
     fn addresses(&self) -> Vec<SocketAddr>;

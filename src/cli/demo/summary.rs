@@ -7,10 +7,11 @@ use comfy_table::{Cell, CellAlignment, Table};
 use indicatif::HumanCount;
 
 use super::ledger::{Partition, Version};
-use super::quality::Judgement;
+use super::quality::{Judgement, Stream};
 use super::screen;
 use super::tour::Tour;
 use super::verdict;
+use crate::compare::percent;
 
 const FLIGHTS_TO_JUDGE: u64 = 10_000;
 
@@ -28,6 +29,7 @@ pub fn print(tour: &Tour) -> io::Result<()> {
         screen.table(&silences(tour))?;
     }
     quality(tour)?;
+    the_loop(tour)?;
     screen.heading("Next")?;
     screen.line("  Your own model in four commands: README.md. All commands: foretell --help")
 }
@@ -104,7 +106,8 @@ fn silences(tour: &Tour) -> Table {
 
 /// Only if there is enough to judge by: fewer flights are a few days, all of one weather.
 fn quality(tour: &Tour) -> io::Result<()> {
-    let judged = tour.ledger.quality().judge();
+    let mut judged = tour.ledger.quality().judge();
+    judged.retain(|version| version.stream == Stream::AsLearnt);
     if judged.is_empty() || judged.iter().any(|version| version.flights < FLIGHTS_TO_JUDGE) {
         return Ok(());
     }
@@ -115,7 +118,7 @@ fn quality(tour: &Tour) -> io::Result<()> {
         "their AUC",
         "AUC of the departure delay alone",
     ]);
-    for Judgement { version, flights, auc, auc_of_delay } in judged {
+    for Judgement { version, flights, auc, auc_of_delay, .. } in judged {
         table.add_row([
             format!("version {version}"),
             HumanCount(flights).to_string(),
@@ -125,6 +128,32 @@ fn quality(tour: &Tour) -> io::Result<()> {
     }
     tour.screen.table(&table)?;
     tour.screen.line("  0.5 is guessing, 1 is perfect. Each version had flights of its own.")
+}
+
+/// Before the release, after it, and with what was learnt from it.
+fn the_loop(tour: &Tour) -> io::Result<()> {
+    let Some(trained) = &tour.moments.course.trained else { return Ok(()) };
+    let judged = tour.ledger.quality().judge();
+    let before = judged.iter().rfind(|one| one.stream == Stream::AsLearnt);
+    let after = judged.iter().filter(|one| one.stream == Stream::AfterRelease);
+    tour.screen.heading("The loop has closed: what became of quality")?;
+    let mut table = screen::figures(["", "scored by", "flights", "right", "AUC"]);
+    for Judgement { stream, version, flights, accuracy, auc, .. } in before.into_iter().chain(after)
+    {
+        let when = match stream {
+            Stream::AsLearnt => "before the release",
+            Stream::AfterRelease if version == trained => "after it, retrained",
+            Stream::AfterRelease => "after it",
+        };
+        table.add_row([
+            when.to_owned(),
+            format!("version {version}"),
+            HumanCount(*flights).to_string(),
+            percent(*accuracy),
+            format!("{auc:.3}"),
+        ]);
+    }
+    tour.screen.table(&table)
 }
 
 fn short(time: Duration) -> String {

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 
 use super::fact::{Fact, Read};
-use super::feeder::{Feed, Feeder};
+use super::feeder::{Arrivals, Feed, Feeder};
 use super::flights::Flights;
 use super::ledger::{Entry, Ledger};
 use super::live::Live;
@@ -84,13 +84,27 @@ impl Publishers {
 /// What happened when.
 #[derive(Default)]
 pub struct Moments {
+    /// Flights published.
+    pub flights: u64,
     /// Records published, broken ones included.
     pub published: u64,
     pub announced: Option<Instant>,
+    pub course: Course,
     pub struck: Option<Strike>,
     /// Latencies before an instance was killed.
     pub calm: Option<Histogram<u64>>,
     pub interrupts: u32,
+}
+
+/// What has come of the producer's new release: each in its turn, as the control topic tells it.
+#[derive(Default)]
+pub struct Course {
+    /// It is out; where to tell what becomes of the flights.
+    pub arrivals: Option<Arrivals>,
+    /// An instance has asked for a new version.
+    pub asked: bool,
+    /// That version.
+    pub trained: Option<String>,
 }
 
 impl Moments {
@@ -105,6 +119,8 @@ impl Tour {
         introduction::print(&self)?;
         self.gather()?;
         self.feed_all()?;
+        self.settle(ANSWERS_TIMEOUT)?;
+        self.close_the_loop()?;
         self.settle(ANSWERS_TIMEOUT)?;
         if !self.serves_on() {
             self.stage.stop()?;
@@ -123,7 +139,7 @@ impl Tour {
         self.plan.serves_on && !self.is_over()
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.moments.interrupts > 0
     }
 
@@ -138,7 +154,7 @@ impl Tour {
         }
         self.screen.heading("Predictions as they come; two a second are shown")?;
         self.screen.head()?;
-        self.feed(0, Some(FIRST.min(self.plan.flights)), |_, _| Ok(()))?;
+        self.feed(Some(FIRST.min(self.plan.flights)), |_, _| Ok(false))?;
         let published = self.moments.published;
         let is_answered = |tour: &Self| tour.is_answered(published) || tour.is_over();
         if !self.wait(READY_TIMEOUT, is_answered)? {
@@ -151,45 +167,48 @@ impl Tour {
     /// The tour proper: all flights, and half-way another version.
     fn feed_all(&mut self) -> Result<(), Failure> {
         let all = self.plan.flights;
-        self.feed(FIRST.min(all), Some(all), |tour, fed| {
+        self.feed(Some(all), |tour, fed| {
             if fed >= all / 2 && tour.moments.announced.is_none() {
                 tour.announce()?;
             }
             if fed >= all / 2 + all / 8 && tour.moments.calm.is_none() {
                 tour.strike()?;
             }
-            Ok(())
+            Ok(false)
         })
     }
 
-    /// Publishes flights and takes in what comes back, until the last is out or the visitor has
-    /// seen enough. `at` is told how many flights are out.
-    fn feed(
+    /// Publishes flights and takes in what comes back, until the last is out, or the visitor has seen enough.
+    /// `is_enough` is told how many flights are out.
+    pub(super) fn feed(
         &mut self,
-        from: u64,
         to: Option<u64>,
-        mut at: impl FnMut(&mut Self, u64) -> Result<(), Failure>,
+        mut is_enough: impl FnMut(&mut Self, u64) -> Result<bool, Failure>,
     ) -> Result<(), Failure> {
         if self.is_over() {
             return Ok(());
         }
-        let config = self.stage.config();
+        let from = self.moments.flights;
         let feed = Feed {
-            topic: config.topics.events.clone(),
+            topic: self.stage.config().topics.events.clone(),
             flights: Arc::clone(&self.flights),
             from,
             to,
             rate: self.plan.rate,
             fault_every: self.plan.fault_every,
+            arrivals: self.moments.course.arrivals.clone(),
         };
         let mut feeder = Feeder::start(feed, Arc::clone(&self.publishers.flights))?;
-        while !feeder.is_done() && !self.is_over() {
+        while !feeder.is_done() && !self.is_over() && !is_enough(self, from + feeder.flights())? {
             self.step()?;
-            at(self, from + feeder.flights())?;
         }
         self.moments.published += feeder.stop()?;
+        self.moments.flights = from + feeder.flights();
         // The last of them may have gone out since it was asked.
-        if self.is_over() { Ok(()) } else { at(self, from + feeder.flights()) }
+        if !self.is_over() {
+            is_enough(self, self.moments.flights)?;
+        }
+        Ok(())
     }
 
     fn announce(&mut self) -> Result<(), Failure> {
@@ -247,7 +266,7 @@ impl Tour {
     }
 
     /// Takes in one fact, or lets a tick pass.
-    fn step(&mut self) -> Result<(), Failure> {
+    pub(super) fn step(&mut self) -> Result<(), Failure> {
         match self.facts.recv_timeout(TICK) {
             Ok(Fact::Read(read)) => self.read(&read)?,
             Ok(Fact::Failed(fatal)) => return Err(fatal.into()),
@@ -272,6 +291,7 @@ impl Tour {
             Entry::DeadLetter(letter) if self.ledger.reasons().len() > reasons => {
                 self.screen.dead_letter(&letter)?;
             }
+            Entry::Message(message) => self.hear(&message)?,
             Entry::Event | Entry::DeadLetter(_) | Entry::Unreadable => {}
         }
         Ok(())
@@ -282,7 +302,7 @@ impl Tour {
         introduction::print_again(self)?;
         self.screen = Screen::new(Live::new(None));
         self.screen.head()?;
-        self.feed(self.plan.flights, None, |_, _| Ok(()))?;
+        self.feed(None, |_, _| Ok(false))?;
         self.settle(ANSWERS_TIMEOUT)?;
         self.stage.stop()?;
         self.wait(QUIET, |_| false)?;

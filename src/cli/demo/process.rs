@@ -1,59 +1,51 @@
-//! An instance as a process of its own.
+//! A process of the tour: an instance, the trainer.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::settings::Settings;
+use crate::bus::Fatal;
+use crate::cli::failure::Failure;
 
 /// How often a process that was asked to end is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// Lines of the log that are shown of an instance that failed.
+/// Lines of the log that are shown of one that failed.
 const LOG_LINES: usize = 8;
 
 /// A child. Dropped, it ends: asked first, killed after its time.
-pub struct Instance {
+pub struct Process {
     pub name: &'static str,
-    pub address: SocketAddr,
     child: Child,
     log: PathBuf,
     drain: Duration,
     is_gone: bool,
 }
 
-impl Instance {
-    /// Starts `foretell run`; its log goes to a file in `folder`.
+impl Process {
+    /// Starts a command; its log goes to a file in `folder`. It has `drain` to end once it is asked to.
     pub fn start(
         name: &'static str,
-        settings: Settings,
-        address: SocketAddr,
+        mut command: Command,
         folder: &Path,
         drain: Duration,
     ) -> std::io::Result<Self> {
         let log = folder.join(format!("{name}.log"));
-        let settings = settings
-            // So that the group's members can be told apart by those who ask the broker.
-            .set("kafka.properties.client.id", name)
-            .set("http.listen", address);
-        let child = Command::new(std::env::current_exe()?)
-            .arg("run")
-            .args(settings.arguments())
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)
             // Ctrl-C is for the tour, which then ends its children in order.
             .process_group(0)
             .spawn()?;
-        Ok(Self { name, address, child, log, drain, is_gone: false })
+        Ok(Self { name, child, log, drain, is_gone: false })
     }
 
-    pub fn process(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
@@ -62,9 +54,13 @@ impl Instance {
         !self.is_gone
     }
 
-    /// How it ended, if it has by itself.
-    pub fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
-        if self.is_gone { Ok(None) } else { self.child.try_wait() }
+    /// Fails if it has ended by itself.
+    pub fn check(&mut self) -> Result<(), Failure> {
+        let ended = if self.is_gone { None } else { self.child.try_wait()? };
+        let Some(status) = ended else { return Ok(()) };
+        let (name, words) = (self.name, self.last_words());
+        Err(Fatal::Bug(format!("{name} ended by itself ({status}); its last words:\n{words}"))
+            .into())
     }
 
     /// `kill -9`.
@@ -101,14 +97,14 @@ impl Instance {
     }
 
     /// The last it said.
-    pub fn last_words(&self) -> String {
+    fn last_words(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 }
 
-impl Drop for Instance {
+impl Drop for Process {
     fn drop(&mut self) {
         self.terminate();
         // There is nobody left to tell.
