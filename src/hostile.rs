@@ -3,6 +3,7 @@
 //! every input that is kept there.
 
 use ndarray::{Array2, ShapeBuilder as _};
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::control::message::Message;
@@ -13,12 +14,14 @@ use crate::model::forest::{self, Forest};
 use crate::model::import::{self, Parsed, Source, recognise};
 use crate::model::linear as coefficients;
 use crate::model::manifest::{Contract, Format, GoldenRow, Manifest};
+use crate::predict::{events, tensors};
 
 /// A target by the name that its fuzzer and its folder of inputs have.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("event", event),
+    ("request", request),
     ("control", control),
     ("manifest", manifest),
     ("lightgbm", lightgbm),
@@ -54,6 +57,22 @@ fn contract() -> Vec<Feature> {
         {"name": "epoch", "path": "/t", "kind": time("epoch_seconds")},
     ]);
     serde_json::from_value(features).expect("this is a contract")
+}
+
+/// The body of a request to be scored, as `/predict` reads it and as `/v2` does: refused, or so many events, each of
+/// them whole, within what was sent, in its order.
+pub fn request(bytes: &[u8]) {
+    const ROWS_MAX: usize = 64;
+    let is_json = |event: &[u8]| serde_json::from_slice::<IgnoredAny>(event).is_ok();
+    if let Ok(Some(events)) = events::split(bytes, ROWS_MAX) {
+        assert!(events.len() <= ROWS_MAX && events.is_sorted_by(|a, b| a.end <= b.start));
+        assert!(events.into_iter().all(|event| is_json(&bytes[event])));
+    }
+    if let Ok(((text, rows), wanted)) = tensors::read(bytes, &contract(), &[], ROWS_MAX) {
+        assert!(rows.len() <= ROWS_MAX && rows.is_sorted_by(|a, b| a.end <= b.start));
+        // Whole events are what the sender says they are: the decoder judges them.
+        assert!(rows.into_iter().all(|row| !wanted.is_flat || is_json(&text[row])));
+    }
 }
 
 /// A control message is refused, or is the same when it has been written and read again.

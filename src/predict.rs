@@ -7,8 +7,8 @@
 //!
 //! What is not known here: HTTP. [`crate::observe::predict`] turns requests into [`Question`]s.
 
-mod events;
-mod tensors;
+pub mod events;
+pub mod tensors;
 
 use std::iter;
 use std::ops::Range;
@@ -281,7 +281,8 @@ fn read(
         },
         Form::Tensors { model, version: wanted } => {
             is_meant(version, &model, wanted.as_deref())?;
-            let (rows, wanted) = tensors::read(&body, version, rows_max)?;
+            let (rows, wanted) =
+                tensors::read(&body, &version.contract, &tensors::outputs(version), rows_max)?;
             Ok((rows, Shape::Tensors(wanted)))
         }
     }

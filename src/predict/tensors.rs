@@ -21,7 +21,7 @@ use super::events::{Fault, elements};
 use super::{Answer, Refusal, Reply, Rows, all_outputs};
 use crate::encode::Scored;
 use crate::features::contract::{Feature, Kind, Term};
-use crate::model::manifest::{Task, TaskKind};
+use crate::model::manifest::TaskKind;
 use crate::model::version::Version;
 
 /// The tensor that holds whole events, where no feature has its name.
@@ -80,22 +80,27 @@ pub fn flat(contract: &[Feature]) -> Vec<Feature> {
     contract.iter().map(flat).collect()
 }
 
-/// Reads a request: its rows as events, where each stands, and what is wanted.
-pub fn read(body: &[u8], version: &Version, rows_max: usize) -> Result<(Rows, Wanted), Refusal> {
+/// Reads a request to a model of this contract and these outputs: its rows as events, where each stands, and
+/// what is wanted.
+pub fn read(
+    body: &[u8],
+    contract: &[Feature],
+    known: &[Tensor],
+    rows_max: usize,
+) -> Result<(Rows, Wanted), Refusal> {
     let body: Body<'_> = serde_json::from_slice(body).map_err(|error| {
         Refusal::Malformed(format!("this is no request of the Open Inference Protocol: {error}"))
     })?;
-    let known = outputs(&version.task, version.engine.outputs());
     let outputs: Vec<_> = body.outputs.unwrap_or_default().into_iter().map(|it| it.name).collect();
     if let Some(name) = outputs.iter().find(|name| known.iter().all(|it| it.name != **name)) {
         return Err(Refusal::Malformed(format!("there is no output `{name}`")));
     }
     let is_flat = match &body.inputs[..] {
-        [one] => one.name != EVENT || version.contract.iter().any(|it| it.name == EVENT),
+        [one] => one.name != EVENT || contract.iter().any(|it| it.name == EVENT),
         _ => true,
     };
     let rows = if is_flat {
-        flat_rows(&body.inputs, version, rows_max)?
+        flat_rows(&body.inputs, contract, rows_max)?
     } else {
         whole_events(&body.inputs[0], rows_max)?
     };
@@ -124,8 +129,8 @@ fn whole_events(input: &Input<'_>, rows_max: usize) -> Result<Rows, Refusal> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// One flat event a row.
-fn flat_rows(inputs: &[Input<'_>], version: &Version, rows_max: usize) -> Result<Rows, Refusal> {
-    let names: HashSet<&str> = version.contract.iter().map(|it| it.name.as_str()).collect();
+fn flat_rows(inputs: &[Input<'_>], contract: &[Feature], rows_max: usize) -> Result<Rows, Refusal> {
+    let names: HashSet<&str> = contract.iter().map(|it| it.name.as_str()).collect();
     let mut seen = HashSet::new();
     let mut columns = Vec::with_capacity(inputs.len().min(names.len()));
     for input in inputs {
@@ -249,7 +254,7 @@ pub fn metadata(version: &Version) -> Metadata {
         versions: vec![version.version.clone()],
         platform: "foretell",
         inputs: version.contract.iter().map(input).collect(),
-        outputs: outputs(&version.task, version.engine.outputs()),
+        outputs: outputs(version),
     }
 }
 
@@ -265,8 +270,9 @@ fn datatype(kind: &Kind) -> &'static str {
     }
 }
 
-/// The outputs of a model of this task with so many numbers a row, in their order.
-fn outputs(task: &Task, width: usize) -> Vec<Tensor> {
+/// The outputs of a version, in their order.
+pub fn outputs(version: &Version) -> Vec<Tensor> {
+    let (task, width) = (&version.task, version.engine.outputs());
     let tensor = |name: &str, datatype, shape| Tensor { name: name.into(), datatype, shape };
     let mut outputs = match task.kind {
         TaskKind::Binary => vec![tensor("probability", "FP64", vec![-1])],
@@ -289,7 +295,7 @@ pub fn answer(wanted: &Wanted, rows: Range<usize>, scored: Scored<'_>) -> Reply 
     let version = scored.version;
     let all = all_outputs(scored.scores, rows)?;
     let classes = || all.iter().map(|row| version.task.class(row).unwrap_or_default());
-    let tensors: Vec<Value> = outputs(&version.task, version.engine.outputs())
+    let tensors: Vec<Value> = outputs(version)
         .into_iter()
         .filter(|tensor| wanted.outputs.is_empty() || wanted.outputs.contains(&tensor.name))
         .map(|Tensor { name, datatype, mut shape }| {
