@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
-# Build and run on the same Debian: the program links its OpenSSL and zlib.
-FROM rust:1.95-slim-bookworm AS build
+# Build and run on the same Debian: the program links its OpenSSL and zlib. Images are named by their digests, so that a
+# build is what it was; `docker buildx imagetools inspect IMAGE:TAG` says the digest of a newer one.
+FROM rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 # librdkafka is built from source: a C compiler, its C++ wrapper, make.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends build-essential pkg-config libssl-dev zlib1g-dev \
@@ -20,7 +21,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --features train --bin foretell-train \
  && cp target/release/foretell-train /usr/local/bin/foretell-train
 
-FROM debian:bookworm-slim AS train
+FROM debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171 AS train
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates libssl3 zlib1g \
  && rm -rf /var/lib/apt/lists/* \
@@ -31,14 +32,14 @@ ENTRYPOINT ["foretell-train"]
 CMD ["run", "--config", "/etc/foretell/train.toml"]
 
 # ONNX Runtime's library, which is opened when the first ONNX model is loaded.
-FROM debian:bookworm-slim AS onnxruntime
+FROM debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171 AS onnxruntime
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates python3-pip \
  && rm -rf /var/lib/apt/lists/*
 COPY tests/onnxruntime.sh tests/onnxruntime.txt /setup/
 RUN /setup/onnxruntime.sh fetch /onnxruntime
 
-FROM debian:bookworm-slim
+FROM debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates libssl3 zlib1g \
  && rm -rf /var/lib/apt/lists/* \
