@@ -130,6 +130,7 @@ impl Pack {
             iterations,
             golden: &rows,
             tolerance: self.tolerance,
+            reference: None,
         }
         .write(folder)?;
         let admitted = gate::admit(

@@ -124,6 +124,7 @@ fn version(version: &str) -> Version {
         engine: import(Source::new(Format::Lightgbm, model)).unwrap(),
         decoder: Decoder::new(&contract, &[], limits).unwrap(),
         contract,
+        reference: None,
         bytes: model.len() as u64,
     }
 }
