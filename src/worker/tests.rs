@@ -218,6 +218,36 @@ fn probation_and_the_gate_see_what_is_held() {
     assert!(events.iter().any(|event| event == GARBAGE.as_bytes()));
 }
 
+/// What an aborted attempt has scored never happened, however often it was.
+#[test]
+fn drift_is_counted_once_an_event_is_settled_and_not_before() {
+    let mut stage = stage(Some(0.5));
+    let mut version = Arc::into_inner(strict()).expect("nobody else has it");
+    version.reference = serde_json::from_value(serde_json::json!({
+        "rows": 1000,
+        "features": [{"name": "x", "edges": [4.5], "counts": [500, 500]}],
+        "outputs": [{"name": "probability", "edges": [0.5], "counts": [500, 500]}],
+    }))
+    .ok();
+    let served = Arc::new(Served::alone(version.into(), Some(7)).watched(1_000));
+    let drift = Arc::clone(served.drift.as_ref().expect("it has a reference"));
+    stage.serving.swap(served);
+    // Two tiles of a batch are scored before it is held.
+    stage.publish(15, GOOD);
+    stage.publish(25, GARBAGE);
+    stage.await_hold();
+    let (settled, _) = stage.visible();
+    assert_eq!(drift.events(), settled as u64, "what is held back has not happened");
+    stage.cluster.strike_next(Fault::CommitLost);
+    stage.serving.resume();
+    stage.await_settled();
+    stage.publish(40, GOOD);
+    stage.cluster.strike_next(Fault::CommitRefused);
+    stage.await_settled();
+    assert_eq!(stage.visible(), (55, 25));
+    assert_eq!(drift.events(), 55);
+}
+
 #[test]
 fn partitions_that_are_taken_away_end_the_hold() {
     let mut stage = stage(Some(0.5));

@@ -81,8 +81,8 @@ mod tests {
 
     #[test]
     fn the_same_everywhere_nothing_at_all_and_infinities_are_sound() {
-        assert_eq!(of(&[], &[1.0]), []);
-        assert_eq!(of(&[f64::NAN; 3], &[1.0]), []);
+        assert!(of(&[], &[1.0]).is_empty());
+        assert!(of(&[f64::NAN; 3], &[1.0]).is_empty());
         assert_eq!(of(&[5.0; 3], &[]), [5.0_f64.next_down(), 5.0]);
         assert_eq!(of(&[f64::INFINITY; 3], &[]), [f64::MAX]);
         assert_eq!(of(&[f64::NEG_INFINITY; 3], &[]), [f64::MIN]);
