@@ -96,7 +96,8 @@ impl Drift {
     pub fn columns<'a>(&'a self, window: &'a Window) -> impl Iterator<Item = Column<'a>> {
         let reference = self.version.reference.iter();
         let histograms = reference.flat_map(|reference| {
-            let features = reference.features.iter().map(|histogram| (histogram, self.what(histogram)));
+            let features =
+                reference.features.iter().map(|histogram| (histogram, self.what(histogram)));
             features.chain(reference.outputs.iter().map(|histogram| (histogram, What::Output)))
         });
         let columns = histograms.zip(self.grid.columns(&window.cells));

@@ -139,8 +139,7 @@ impl Pack {
         }
         .write(folder)?;
         let settings = app::gate_settings_for_tools();
-        let admit =
-            || gate::admit(folder, Expected::default(), &settings, &mut Times::default());
+        let admit = || gate::admit(folder, Expected::default(), &settings, &mut Times::default());
         let admitted = admit().map_err(|refusal| match best_is_fewer(facts, iterations) {
             Some(count) => Failure::data(format!("{refusal}\n\nhint: {}", early_stopping(count))),
             None => refusal.into(),

@@ -35,7 +35,12 @@ fn events(rows: usize, seed: u64, shift: f64) -> Vec<String> {
     (0..rows).map(event).collect()
 }
 
-fn score(scorer: &mut Scorer, version: &Version, events: &[String], mut take: impl FnMut(&Scores<'_>)) {
+fn score(
+    scorer: &mut Scorer,
+    version: &Version,
+    events: &[String],
+    mut take: impl FnMut(&Scores<'_>),
+) {
     for tile in events.chunks(100) {
         take(&scorer.score(version, tile.iter().map(String::as_bytes)));
     }

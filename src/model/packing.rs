@@ -34,8 +34,17 @@ impl Contents<'_> {
     /// # Errors
     /// A file cannot be written.
     pub fn write(self, folder: &Path) -> io::Result<()> {
-        let Self { model, version, contract, format, bytes, iterations, golden, tolerance, reference } =
-            self;
+        let Self {
+            model,
+            version,
+            contract,
+            format,
+            bytes,
+            iterations,
+            golden,
+            tolerance,
+            reference,
+        } = self;
         fs::create_dir_all(folder)?;
         let name = format.file_name(bytes);
         fs::write(folder.join(name), bytes)?;
@@ -70,11 +79,7 @@ impl Contents<'_> {
 ///
 /// # Errors
 /// The manifest cannot be written.
-pub fn add_reference(
-    folder: &Path,
-    manifest: &Manifest,
-    reference: Reference,
-) -> io::Result<()> {
+pub fn add_reference(folder: &Path, manifest: &Manifest, reference: Reference) -> io::Result<()> {
     let manifest = Manifest { reference: Some(reference), ..manifest.clone() };
     fs::write(folder.join(MANIFEST), serde_json::to_string_pretty(&manifest)?)
 }

@@ -192,8 +192,11 @@ fn gauges(report: &Report) -> String {
     }
     if let Some(window) = report.drift.as_ref().and_then(|drift| drift.window.as_ref()) {
         set(&table::DRIFT_WINDOW_EVENTS, &[], window.events as f64);
-        for Shift { name, psi, window, .. } in &window.features {
-            set(&table::DRIFT_PSI, &[name], *psi);
+        for Shift { name, psi, is_clock, window, .. } in &window.features {
+            // A part of a time moves by itself: whoever wants an alarm does not mean it.
+            if !is_clock {
+                set(&table::DRIFT_PSI, &[name], *psi);
+            }
             set(&table::FEATURE_MISSING, &[name], window.missing_ratio());
             set(&table::FEATURE_UNKNOWN, &[name], window.unknown_ratio());
         }

@@ -102,7 +102,7 @@ table! {
     SHADOW_COST_RATIO: Gauge, "foretell_shadow_cost_ratio", "ratio", ["version"],
         "What an event costs a candidate, in what it costs the version that serves";
     DRIFT_PSI: Gauge, "foretell_drift_psi", "index", ["feature"],
-        "How far a feature is from what it was in training, in the last whole window of this instance: 0 is equal, above 0.25 is much";
+        "How far a feature that is no part of a time is from training, in this instance's last whole window: 0 is equal, above 0.25 much";
     DRIFT_PREDICTION_PSI: Gauge, "foretell_drift_prediction_psi", "index", ["output"],
         "The same of an output of the model";
     DRIFT_WINDOW_EVENTS: Gauge, "foretell_drift_window_events", "events", [],

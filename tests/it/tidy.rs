@@ -61,8 +61,8 @@ const LAW: &[(&str, &[&str])] = &[
     (
         "worker",
         &[
-            "batch", "breaker", "bus", "drift", "encode", "model", "outbox", "recent", "record", "reject",
-            "score", "serving", "shadow",
+            "batch", "breaker", "bus", "drift", "encode", "model", "outbox", "recent", "record",
+            "reject", "score", "serving", "shadow",
         ],
     ),
     (

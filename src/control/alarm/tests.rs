@@ -33,7 +33,8 @@ fn sees(served: &Served, high: f64, partition: i32) {
     let mut live = Live::default();
     live.begin(drift, partition);
     let mut scorer = Scorer::new(1_000);
-    let event = |n: usize| format!(r#"{{"x":{},"hour":1}}"#, if (n as f64) < high * 1e3 { 9 } else { 1 });
+    let event =
+        |n: usize| format!(r#"{{"x":{},"hour":1}}"#, if (n as f64) < high * 1e3 { 9 } else { 1 });
     let events: Vec<String> = (0..1_000).map(event).collect();
     live.count(drift, &scorer.score(&served.version, events.iter().map(String::as_bytes)));
     live.settled(drift);

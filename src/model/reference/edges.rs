@@ -21,7 +21,8 @@ pub fn edges(column: ArrayView1<'_, f64>, thresholds: &[f64], bins: usize) -> Ve
     }
     let Some(only) = values.first() else { return Vec::new() };
     // Of an infinite value the largest or least finite one: JSON has no other.
-    let mut around = vec![only.next_down().clamp(f64::MIN, f64::MAX), only.clamp(f64::MIN, f64::MAX)];
+    let mut around =
+        vec![only.next_down().clamp(f64::MIN, f64::MAX), only.clamp(f64::MIN, f64::MAX)];
     around.dedup();
     around
 }
@@ -29,7 +30,8 @@ pub fn edges(column: ArrayView1<'_, f64>, thresholds: &[f64], bins: usize) -> Ve
 /// Of `candidates`, which rise, those that come nearest to cutting `sorted` into equal shares.
 fn cuts(sorted: &[f64], candidates: &[f64], bins: usize) -> Vec<f64> {
     let below = |edge: &f64| sorted.partition_point(|v| v <= edge);
-    let cutting = candidates.iter().filter(|edge| edge.is_finite()).map(|edge| (below(edge), *edge));
+    let cutting =
+        candidates.iter().filter(|edge| edge.is_finite()).map(|edge| (below(edge), *edge));
     // One that leaves a side empty does not cut.
     let cutting: Vec<_> = cutting.filter(|(rows, _)| (1..sorted.len()).contains(rows)).collect();
     let nearest = |wanted: usize| {
@@ -37,8 +39,10 @@ fn cuts(sorted: &[f64], candidates: &[f64], bins: usize) -> Vec<f64> {
         let around = cutting[after.saturating_sub(1)..].iter().take(2);
         around.min_by_key(|(rows, _)| rows.abs_diff(wanted))
     };
-    let mut edges: Vec<f64> =
-        (1..bins).filter_map(|bin| nearest(bin * sorted.len() / bins)).map(|(_, edge)| *edge).collect();
+    let mut edges: Vec<f64> = (1..bins)
+        .filter_map(|bin| nearest(bin * sorted.len() / bins))
+        .map(|(_, edge)| *edge)
+        .collect();
     edges.dedup();
     edges
 }

@@ -176,8 +176,7 @@ fn features_that_say_nothing_still_tell_when_they_begin_to() {
 
 #[test]
 fn what_is_no_reference_of_the_contract_is_refused() {
-    let contract =
-        [feature("x", Kind::Number), feature("c", category(3, Unknown::Missing))];
+    let contract = [feature("x", Kind::Number), feature("c", category(3, Unknown::Missing))];
     let histogram = |name: &str, bins: Bins, counts: usize| Histogram {
         name: name.into(),
         bins,
