@@ -197,6 +197,9 @@ impl<B: Bus> Worker<B> {
                 return Ok(Some(self.describe(served, window)));
             }
             self.bus.send(&self.batch, &self.outbox)?;
+            if let Some(drift) = &served.drift {
+                self.live.count(drift, &self.scorer.scores());
+            }
             self.score_beside(served, &tile)?;
         }
         Ok(None)
@@ -205,7 +208,7 @@ impl<B: Bus> Worker<B> {
     /// Scores the tile from row `start` on, and puts its letters into the outbox.
     fn score(&mut self, served: &Served, start: usize, turn: &mut Turn) -> Tile {
         let letter_bytes_max = self.bus.letter_bytes_max();
-        let Self { encoder, scorer, live, batch, outbox, rows, tile_rows, .. } = self;
+        let Self { encoder, scorer, batch, outbox, rows, tile_rows, .. } = self;
         let end = batch.len().min(start + *tile_rows);
         rows.clear();
         rows.extend((start..end).filter(|&row| batch.record(row).value.is_some()));
@@ -217,9 +220,6 @@ impl<B: Bus> Worker<B> {
         let scores = &scorer.predict(version);
         let predicting = began.elapsed() - decoding;
         turn.cost += decoding + predicting;
-        if let Some(drift) = &served.drift {
-            live.count(drift, scores);
-        }
         outbox.clear();
         let control_offset = served.control_offset;
         let scored = Scored { scores, version, control_offset, is_shadow: false };

@@ -55,7 +55,7 @@ impl Alarm {
         }
     }
 
-    /// What has to be published about `served`, which is what the log wants to serve, if anything. `is_waited`: another
+    /// What has to be published about `served`, which is what the log wants to serve, if anything. `is_waited`: a newer
     /// version waits for `promote`.
     pub fn verdict(&mut self, served: &Served, is_waited: bool) -> Option<Message> {
         let (psi_max, drift) = (self.psi_max?, served.drift.as_ref()?);

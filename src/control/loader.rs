@@ -426,7 +426,8 @@ where
         let promote_when = self.registry.shadow().and_then(|shadow| shadow.promote_when);
         let (trial, recent) = (&mut self.trial, &self.recent);
         let said = trial.verdict(&served, promote_when, probation, gate.lost_max, recent);
-        let is_waited = self.registry.candidates().next().is_some();
+        let is_newer = |offset: i64| Some(offset) > served.control_offset;
+        let is_waited = self.registry.candidates().any(|it| is_newer(it.control_offset));
         said.into_iter()
             .chain(self.alarm.verdict(&served, is_waited))
             .for_each(|message| (self.tell)(Event::Asks(message)));
