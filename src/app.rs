@@ -236,6 +236,7 @@ impl App {
             settings: self.settings.clone(),
             gate: config.gate.clone(),
             probation: config.probation.clone(),
+            drift: config.drift.clone(),
             kept_bytes_max: config.model.kept_bytes_max,
             stop: self.stop.clone(),
         };

@@ -32,7 +32,7 @@ pub use fault::{ConfigError, Fault, Place};
 pub use known::Key;
 pub use properties::{Owned, Properties, owned};
 pub use sections::{
-    Batch, Compression, Consumer, DeadLetters, Delivery, Gate, Guarantee, Http, Kafka, Log,
+    Batch, Compression, Consumer, DeadLetters, Delivery, Drift, Gate, Guarantee, Http, Kafka, Log,
     LogFormat, Model, OutOfRange, Output, Probation, Protocol, Reports, Run, StartFrom, Topics,
 };
 pub use values::{Listen, Pointer, RatioMax, Token, TrustedKey};
@@ -53,6 +53,7 @@ pub struct Config {
     pub model: Model,
     pub gate: Gate,
     pub probation: Probation,
+    pub drift: Drift,
     pub output: Output,
     pub run: Run,
     pub http: Http,

@@ -41,6 +41,7 @@ pub mod cli;
 pub mod compare;
 pub mod config;
 pub mod control;
+pub mod drift;
 pub mod encode;
 pub mod features;
 pub mod heart;

@@ -216,6 +216,11 @@ impl<'a> Scores<'a> {
         self.matrix
     }
 
+    /// What the model says of each row of [`Self::features`] × outputs; what is no number included.
+    pub fn results(&self) -> ArrayView2<'_, f64> {
+        self.outputs.slice(s![..self.matrix.nrows(), ..])
+    }
+
     /// The row of [`Self::features`] that an event has, if it could be decoded.
     pub fn row(&self, event: usize) -> Option<usize> {
         match self.fates[event] {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
+use crate::drift::Drift;
 use crate::model::version::Version;
 use crate::shadow::Shadow;
 use crate::stop::Stop;
@@ -18,6 +19,8 @@ pub struct Served {
     pub control_offset: Option<i64>,
     /// The candidate that scores beside it.
     pub shadow: Option<Arc<Shadow>>,
+    /// How its events are distributed; `None`: its bundle does not say how they were in training.
+    pub drift: Option<Arc<Drift>>,
     conduct: Arc<Mutex<Conduct>>,
 }
 
@@ -49,14 +52,24 @@ impl Conduct {
 impl Served {
     /// A version without a shadow.
     pub fn alone(version: Arc<Version>, control_offset: Option<i64>) -> Self {
-        Self { version, control_offset, shadow: None, conduct: Arc::default() }
+        Self { version, control_offset, shadow: None, drift: None, conduct: Arc::default() }
+    }
+
+    /// The same, with its drift looked for in windows of so many events.
+    pub fn watched(self, window_rows: u64) -> Self {
+        let drift = Drift::new(&self.version, window_rows).map(Arc::new);
+        Self { drift, ..self }
     }
 
     /// The same version under the same choice, with another shadow or none.
     pub fn beside(&self, shadow: Option<Arc<Shadow>>) -> Self {
-        let Self { version, control_offset, conduct, .. } = self;
-        let (version, conduct) = (Arc::clone(version), Arc::clone(conduct));
-        Self { version, control_offset: *control_offset, shadow, conduct }
+        Self {
+            version: Arc::clone(&self.version),
+            control_offset: self.control_offset,
+            shadow,
+            drift: self.drift.clone(),
+            conduct: Arc::clone(&self.conduct),
+        }
     }
 
     /// What it has done so far.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::batch::Batch;
 use crate::breaker::{Breaker, Verdicts};
 use crate::bus::{Bus, Fatal, Settled, Stand};
+use crate::drift::Live;
 use crate::encode::{Encoder, Scored};
 use crate::outbox::{Destination, Outbox};
 use crate::recent::Recent;
@@ -30,6 +31,8 @@ pub struct Worker<B> {
     scorer: Scorer,
     /// Scores what a shadow would say.
     beside: Beside,
+    /// What the batch in hand shows of drift.
+    live: Live,
     breaker: Breaker,
     /// The batch in hand is held back.
     hold: Option<Hold>,
@@ -118,6 +121,7 @@ impl<B: Bus> Worker<B> {
             encoder,
             scorer: Scorer::new(tile_rows),
             beside: Beside::new(tile_rows),
+            live: Live::default(),
             breaker,
             hold: None,
             batch: Batch::default(),
@@ -183,6 +187,9 @@ impl<B: Bus> Worker<B> {
         if served.shadow.is_some() {
             self.beside.begin();
         }
+        if let Some(drift) = &served.drift {
+            self.live.begin(drift, self.batch.record(0).partition);
+        }
         self.breaker.begin();
         for start in (0..self.batch.len()).step_by(self.tile_rows) {
             let tile = self.score(served, start, turn);
@@ -190,6 +197,9 @@ impl<B: Bus> Worker<B> {
                 return Ok(Some(self.describe(served, window)));
             }
             self.bus.send(&self.batch, &self.outbox)?;
+            if let Some(drift) = &served.drift {
+                self.live.count(drift, &self.scorer.scores());
+            }
             self.score_beside(served, &tile)?;
         }
         Ok(None)
@@ -246,6 +256,9 @@ impl<B: Bus> Worker<B> {
         self.breaker.settle();
         if let Some(shadow) = &served.shadow {
             self.beside.settled(shadow);
+        }
+        if let Some(drift) = &served.drift {
+            self.live.settled(drift);
         }
         let batch = &self.batch;
         let values = (0..batch.len()).map(|row| batch.record(row).value.unwrap_or_default());

@@ -13,6 +13,7 @@ use crate::features::contract::{Feature, Kind};
 use crate::model::bundle::{Bundle, Terms};
 use crate::model::gate::{self, Expected, Times};
 use crate::model::manifest::Manifest;
+use crate::model::reference::Reference;
 
 /// Show what a bundle and its model hold, and whether it passes the gate
 #[derive(Debug, Args)]
@@ -63,7 +64,8 @@ impl Inspect {
 }
 
 fn facts(bundle: &Bundle, anatomy: Option<&Anatomy>) -> Table {
-    let Manifest { model, version, created, artifact, task, training, .. } = &bundle.manifest;
+    let Manifest { model, version, created, artifact, task, training, reference, .. } =
+        &bundle.manifest;
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let mut row = |name: &str, value: String| {
@@ -91,6 +93,9 @@ fn facts(bundle: &Bundle, anatomy: Option<&Anatomy>) -> Table {
             row("", format!("{name} {value}"));
         }
     }
+    let told = |it: &Reference| format!("{} rows, {} features", it.rows, it.features.len());
+    let none = || "none: drift is not looked for (`model pack --reference`)".into();
+    row("reference", reference.as_ref().map_or_else(none, told));
     table
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::failure::Failure;
+use super::sample;
 use crate::app;
 use crate::model::bundle;
 use crate::model::columns::propose;
@@ -31,6 +32,10 @@ pub struct Pack {
     /// Events with the training library's predictions, one a line: {"event":{…},"output":[…]}
     #[arg(long, value_name = "FILE", required_unless_present = "propose_contract")]
     golden: Option<PathBuf>,
+    /// Events as production publishes them, one a line, in plain text or `.zst`: those that the model was trained on, or
+    /// an even sample of 1000 or more. Instances then tell how far theirs have drifted from these
+    #[arg(long, value_name = "FILE", conflicts_with = "propose_contract")]
+    reference: Option<PathBuf>,
     /// How far an output may be from its golden row, relative to it above 1 [default: 1e-9; 1e-5
     /// where the library computes in single precision]
     #[arg(long)]
@@ -130,18 +135,20 @@ impl Pack {
             iterations,
             golden: &rows,
             tolerance: self.tolerance,
+            reference: None,
         }
         .write(folder)?;
-        let admitted = gate::admit(
-            folder,
-            Expected::default(),
-            &app::gate_settings_for_tools(),
-            &mut Times::default(),
-        );
-        admitted.map_err(|refusal| match best_is_fewer(facts, iterations) {
+        let settings = app::gate_settings_for_tools();
+        let admit = || gate::admit(folder, Expected::default(), &settings, &mut Times::default());
+        let admitted = admit().map_err(|refusal| match best_is_fewer(facts, iterations) {
             Some(count) => Failure::data(format!("{refusal}\n\nhint: {}", early_stopping(count))),
             None => refusal.into(),
-        })
+        })?;
+        let Some(path) = &self.reference else { return Ok(admitted) };
+        // Its predictions are part of the reference: only what can be loaded makes some.
+        let reference = sample::reference(path, &admitted.version)?;
+        packing::add_reference(folder, &admitted.manifest, reference)?;
+        Ok(admit()?)
     }
 
     fn contract(&self, facts: &Facts) -> Result<Contract, Failure> {

@@ -8,7 +8,9 @@ use comfy_table::{CellAlignment, Table};
 use console::Term;
 use indicatif::HumanCount;
 use jiff::Timestamp;
+use serde_json::Value;
 
+use super::drift;
 use super::failure::Failure;
 use super::lookout::Lookout;
 use super::{Configured, columns};
@@ -26,6 +28,10 @@ pub struct Status {
     /// Show it again every two seconds, until Ctrl-C
     #[arg(long)]
     watch: bool,
+    /// Show also how far the events and predictions of the version that serves have drifted from its training, by what the
+    /// whole fleet has seen last
+    #[arg(long)]
+    drift: bool,
     /// Print one JSON object: the verdict and all reports
     #[arg(long)]
     json: bool,
@@ -60,11 +66,12 @@ impl Status {
         let goal = lookout.history.wanted();
         let verdict = lookout.fleet.verdict(goal.as_ref(), now);
         let text = match (self.json, self.watch) {
-            (true, false) => format!("{:#}", verdict.json()),
-            (true, true) => verdict.json().to_string(),
-            (false, false) => page(&verdict, now),
+            (true, false) => format!("{:#}", self.object(&verdict)),
+            (true, true) => self.object(&verdict).to_string(),
+            (false, false) => self.page(&verdict, now),
             (false, true) => {
-                format!("{}\n\n{}\n", columns::moment(&rfc3339(now)) + " UTC", page(&verdict, now))
+                let page = self.page(&verdict, now);
+                format!("{}\n\n{page}\n", columns::moment(&rfc3339(now)) + " UTC")
             }
         };
         let mut out = io::stdout().lock();
@@ -74,6 +81,26 @@ impl Status {
         writeln!(out, "{text}")?;
         out.flush()?;
         Ok(verdict.is_converged())
+    }
+
+    fn object(&self, verdict: &Verdict<'_>) -> Value {
+        let mut object = verdict.json();
+        if self.drift {
+            object["drift"] = verdict.drift().map_or(Value::Null, |drift| drift.json());
+        }
+        object
+    }
+
+    fn page(&self, verdict: &Verdict<'_>, now: Timestamp) -> String {
+        let page = page(verdict, now);
+        if !self.drift {
+            return page;
+        }
+        let drift = verdict.drift().map_or_else(
+            || "drift: no instance knows what the events were like in training; `foretell model pack --reference` tells them".into(),
+            |fleet| drift::page(&fleet),
+        );
+        format!("{page}\n\n{drift}")
     }
 }
 

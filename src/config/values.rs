@@ -89,7 +89,7 @@ impl JsonSchema for TrustedKey {
     }
 }
 
-/// The largest share of events that may be refused, or no bound.
+/// A bound of 0 to 1, such as the largest share of events that may be refused, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "NumberOrText", into = "NumberOrText")]
 pub enum RatioMax {

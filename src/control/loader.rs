@@ -11,25 +11,25 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::alarm::Alarm;
 use super::event::Event;
 use super::fetches::{Fetched, Fetches};
 use super::message::Message;
 use super::refused::Refused;
 use super::registry::{Configured, Effect, Registry, Source};
+pub use super::setup::Setup;
 use super::target::{Role, Target};
 use super::trial::Trial;
 use crate::bus::Fatal;
 use crate::bus::tail::{Record, Step};
 use crate::compare::Comparison;
-use crate::config::{Gate, Probation};
-use crate::model::gate::{Check, Refusal, Settings, Times};
+use crate::model::gate::{Check, Refusal, Times};
 use crate::model::store::Store;
-use crate::model::traffic::{Bounds, Replay};
+use crate::model::traffic::Replay;
 use crate::model::version::Version;
 use crate::recent::Recent;
 use crate::serving::{Served, Serving};
 use crate::shadow::Shadow;
-use crate::stop::Stop;
 
 /// How long one look at the log waits: a wish to stop is seen within it.
 const TICK: Duration = Duration::from_millis(100);
@@ -50,27 +50,6 @@ enum Load {
     Refused,
 }
 
-/// What a loader is set up with.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    pub model: String,
-    /// The bundle that serves before anything is announced, loaded.
-    pub configured: Option<Arc<Version>>,
-    pub settings: Settings,
-    pub gate: Gate,
-    pub probation: Probation,
-    /// What the model files of versions that served before may come to, in bytes.
-    pub kept_bytes_max: u64,
-    pub stop: Stop,
-}
-
-impl Setup {
-    fn bounds(&self) -> Bounds {
-        let Gate { lost_max, flips_max, cost_ratio_max, .. } = self.gate;
-        Bounds { lost_max, non_finite_max: 0.0, flips_max, cost_ratio_max }
-    }
-}
-
 /// `log`: what comes next of the control log, for which it waits at most as long as it is told.
 /// `tell`: takes what happens.
 pub struct Loader<L, F> {
@@ -84,6 +63,7 @@ pub struct Loader<L, F> {
     loaded: Vec<Arc<Version>>,
     refused: Refused,
     trial: Trial,
+    alarm: Alarm,
     /// Nothing has been done yet about what the log said before the start.
     is_unsettled: bool,
     /// The version that has just proven itself.
@@ -112,6 +92,7 @@ where
         Self {
             registry: Registry::new(&setup.model, named.as_ref()),
             fetches: Fetches::new(&setup.model, store, setup.settings.clone()),
+            alarm: Alarm::new(&setup.drift),
             setup,
             log,
             serving,
@@ -200,6 +181,7 @@ where
         if let Message::Resume { .. } = message {
             self.serving.resume();
         }
+        self.alarm.read(&message, record.timestamp_ms);
         match self.registry.apply(offset, &message) {
             Ok(effect) => {
                 // Asked for anew, by name or as what served before: it is tried again.
@@ -276,7 +258,8 @@ where
         let is_exempt = target.is_return || target.control_offset.is_none();
         self.trial = if is_exempt { Trial::none() } else { Trial::new(before.as_deref()) };
         self.let_go.clear();
-        let served = Arc::new(Served::alone(version, target.control_offset));
+        let served = Served::alone(version, target.control_offset);
+        let served = Arc::new(served.watched(self.setup.drift.window_rows));
         self.serving.swap(Arc::clone(&served));
         (self.tell)(Event::Swapped { served });
     }
@@ -442,11 +425,12 @@ where
         let Setup { gate, probation, .. } = &self.setup;
         let promote_when = self.registry.shadow().and_then(|shadow| shadow.promote_when);
         let (trial, recent) = (&mut self.trial, &self.recent);
-        if let Some(message) =
-            trial.verdict(&served, promote_when, probation, gate.lost_max, recent)
-        {
-            (self.tell)(Event::Asks(message));
-        }
+        let said = trial.verdict(&served, promote_when, probation, gate.lost_max, recent);
+        let is_newer = |offset: i64| Some(offset) > served.control_offset;
+        let is_waited = self.registry.candidates().any(|it| is_newer(it.control_offset));
+        said.into_iter()
+            .chain(self.alarm.verdict(&served, is_waited))
+            .for_each(|message| (self.tell)(Event::Asks(message)));
     }
 
     /// A shadow that was let through before there was traffic may turn out to cost too much.

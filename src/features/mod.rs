@@ -16,6 +16,7 @@ mod walk;
 mod words;
 
 pub use path::PointerFault;
+pub use value::is_unknown;
 
 #[cfg(test)]
 mod agreement;

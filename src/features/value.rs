@@ -13,6 +13,15 @@ use crate::reject::Reason;
 /// Bytes of an event's own text that a message repeats.
 const ECHO_BYTES_MAX: usize = 64;
 
+/// What an unknown category that counts as missing is in the matrix: a NaN, as all that is missing, so that no model tells
+/// the two apart; but one of its own, so that who counts can.
+const UNKNOWN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
+
+/// Is this the missing value of a category that is not in the vocabulary?
+pub fn is_unknown(v: f64) -> bool {
+    v.to_bits() == UNKNOWN.to_bits()
+}
+
 /// A JSON value as far as a feature can tell: null is absent, and of objects and arrays only
 /// that they are no scalars counts.
 #[derive(Debug, Clone, Copy)]
@@ -133,6 +142,7 @@ impl Vocabulary {
         }
         numbers.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         let unknown = match unknown {
+            Unknown::Missing if missing.is_nan() => Some(UNKNOWN),
             Unknown::Missing => Some(missing),
             Unknown::Reject => None,
             Unknown::Code => Some(terms.len() as f64),

@@ -241,6 +241,7 @@ pub fn assemble(
     let decoder = times.of(Check::Contract, || {
         columns_agree(&engine, &manifest.features)?;
         outputs_agree(&engine, manifest)?;
+        reference_agrees(&engine, manifest)?;
         Decoder::new(&manifest.features, &settings.captures, settings.limits)
             .map_err(|error| Refusal::new(Check::Contract, error))
     })?;
@@ -252,6 +253,7 @@ pub fn assemble(
         engine,
         contract: manifest.features.clone(),
         decoder,
+        reference: manifest.reference.clone(),
         bytes: bundle.model.len() as u64,
     })
 }
@@ -316,6 +318,14 @@ fn outputs_agree(engine: &Model, manifest: &Manifest) -> Result<(), Refusal> {
         return Err(Refusal::new(Check::Contract, message));
     }
     Ok(())
+}
+
+/// The reference is of these features and outputs.
+fn reference_agrees(engine: &Model, manifest: &Manifest) -> Result<(), Refusal> {
+    let Manifest { reference, features, .. } = manifest;
+    let fault = reference.as_ref().and_then(|it| it.fault(features, engine.outputs()));
+    let refused = |fault| Refusal::new(Check::Contract, format!("the reference: {fault}"));
+    fault.map_or(Ok(()), |fault| Err(refused(fault)))
 }
 
 /// Scores the golden rows as production would; says the largest difference to what was recorded.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::largest;
+use super::reference::Reference;
 use crate::features::contract::Feature;
 
 /// `manifest.json`. Fields that this version of the program does not know are kept out of the
@@ -24,9 +25,9 @@ pub struct Manifest {
     pub golden: Golden,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training: Option<Training>,
-    /// Training-time histogram of each feature, for drift.
+    /// How features and predictions were distributed in training, for drift.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reference: Option<serde_json::Value>,
+    pub reference: Option<Reference>,
 }
 
 /// What a person writes about a model: the part of a manifest that cannot be computed. `foretell

@@ -11,6 +11,8 @@ pub mod manifest;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 pub mod packing;
+pub mod psi;
+pub mod reference;
 pub mod signature;
 pub mod store;
 pub mod traffic;
@@ -67,6 +69,14 @@ impl Model {
             Self::Linear(linear) => linear.outputs(),
             #[cfg(feature = "onnx")]
             Self::Onnx(model) => model.outputs(),
+        }
+    }
+
+    /// Where its trees split numbers, by column: rising. Empty for a model that is no forest.
+    pub fn thresholds(&self) -> Vec<Vec<f64>> {
+        match self {
+            Self::Forest(forest) => forest.thresholds(),
+            _ => Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::{fs, io};
 
 use super::bundle::{self, MANIFEST};
 use super::manifest::{Artifact, Contract, Format, Golden, Iterations, Manifest};
+use super::reference::Reference;
 
 /// What a bundle is made of.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Contents<'a> {
     pub golden: &'a [u8],
     /// How far an output may be from its golden row; `None`: what the format is worth.
     pub tolerance: Option<f64>,
+    /// What the training rows were like; `None`: nobody says, and drift is not looked for.
+    pub reference: Option<Reference>,
 }
 
 const GOLDEN: &str = "golden.jsonl";
@@ -31,7 +34,17 @@ impl Contents<'_> {
     /// # Errors
     /// A file cannot be written.
     pub fn write(self, folder: &Path) -> io::Result<()> {
-        let Self { model, version, contract, format, bytes, iterations, golden, tolerance } = self;
+        let Self {
+            model,
+            version,
+            contract,
+            format,
+            bytes,
+            iterations,
+            golden,
+            tolerance,
+            reference,
+        } = self;
         fs::create_dir_all(folder)?;
         let name = format.file_name(bytes);
         fs::write(folder.join(name), bytes)?;
@@ -56,10 +69,19 @@ impl Contents<'_> {
                 tolerance: tolerance.unwrap_or(format.tolerance()),
             },
             training: contract.training,
-            reference: None,
+            reference,
         };
         fs::write(folder.join(MANIFEST), serde_json::to_string_pretty(&manifest)?)
     }
+}
+
+/// Writes into the manifest of a bundle that is being made what the training rows were like. Its digest is another then.
+///
+/// # Errors
+/// The manifest cannot be written.
+pub fn add_reference(folder: &Path, manifest: &Manifest, reference: Reference) -> io::Result<()> {
+    let manifest = Manifest { reference: Some(reference), ..manifest.clone() };
+    fs::write(folder.join(MANIFEST), serde_json::to_string_pretty(&manifest)?)
 }
 
 /// Fills a folder beside its place, and moves it there when it is whole and good: nobody sees half a

@@ -29,6 +29,7 @@ pub fn version(name: &str, features: &[&str], half: f64, [low, high]: [f64; 2]) 
         engine: import(Source::new(Format::Lightgbm, model.as_bytes())).expect("a model"),
         decoder: Decoder::new(&contract, &[], limits).expect("a contract"),
         contract,
+        reference: None,
         bytes: model.len() as u64,
     })
 }

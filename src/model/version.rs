@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Model;
 use super::manifest::Task;
+use super::reference::Reference;
 use crate::features::contract::Feature;
 use crate::features::decode::Decoder;
 
@@ -19,6 +20,8 @@ pub struct Version {
     pub contract: Vec<Feature>,
     /// The contract, compiled.
     pub decoder: Decoder,
+    /// What its training rows were like, if its bundle says.
+    pub reference: Option<Reference>,
     /// Length of the model file: what keeping a version in memory is taken to cost.
     pub bytes: u64,
 }

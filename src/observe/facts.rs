@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::drift::DriftReport;
 use super::health::{
     LOADER_STUCK_AFTER, Latch, Pulse, Readiness, WORKER_STUCK_AFTER, Waiting, Watch,
 };
@@ -15,6 +16,7 @@ use super::reports::{
     ShadowReport, Totals, WorkerReport, rfc3339,
 };
 use crate::bus::{Lag, Stand};
+use crate::drift::Drift;
 use crate::shadow::Shadow;
 use crate::worker::{Held, Turn};
 
@@ -30,6 +32,7 @@ pub struct Facts {
     pub served: Option<Serves>,
     pub candidates: Vec<String>,
     pub shadow: Option<Arc<Shadow>>,
+    pub drift: Option<Arc<Drift>>,
     pub last_gate: Option<LastGate>,
     pub last_refusal: Option<LastRefusal>,
     pub last_skipped: Option<LastSkipped>,
@@ -71,6 +74,7 @@ impl Facts {
             served: None,
             candidates: Vec::new(),
             shadow: None,
+            drift: None,
             last_gate: None,
             last_refusal: None,
             last_skipped: None,
@@ -157,6 +161,10 @@ impl Facts {
             control_offset: shadow.control_offset,
             agreement: Agreement::from(&shadow.comparison()),
         })
+    }
+
+    pub fn drift(&self) -> Option<DriftReport> {
+        self.drift.as_deref().map(DriftReport::of)
     }
 
     pub fn workers(&self) -> Vec<WorkerReport> {

@@ -4,6 +4,7 @@
 //! Pure: reports and the time come from outside. An instance that stops says so in its last report;
 //! one that was killed says nothing more, so that a report counts for a while only.
 
+mod drift;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use super::health::Latch;
 use super::reports::{LastRefusal, Report};
 use crate::control::registry::Configured;
+pub use drift::FleetDrift;
 pub use verdict::{Behind, Lack, Verdict};
 
 /// An instance that misses so many reports in a row is silent.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 
+use super::drift::Shift;
 use super::reports::{Agreement, Quantiles, Report, ShadowReport};
 use super::table::{self, Kind, Metric};
 use crate::model::gate::{Check, Times};
@@ -56,7 +57,7 @@ impl Metrics {
         outcomes(&table::BATCHES, &["committed", "again"]);
         outcomes(&table::CONTROL_MESSAGES, &CONTROL_TYPES);
         outcomes(&table::MODEL_REFUSALS, &Check::ALL.map(Check::as_str));
-        outcomes(&table::ASKS, &["promote", "rollback"]);
+        outcomes(&table::ASKS, &["promote", "rollback", "retrain-request"]);
         outcomes(&table::HTTP_REQUESTS, &HTTP_CODES);
         outcomes(&table::HTTP_EVENTS, &["predicted", "rejected"]);
         metrics
@@ -187,6 +188,20 @@ fn gauges(report: &Report) -> String {
         }
         if let Some(ratio) = cost_ratio {
             set(&table::SHADOW_COST_RATIO, &[version], *ratio);
+        }
+    }
+    if let Some(window) = report.drift.as_ref().and_then(|drift| drift.window.as_ref()) {
+        set(&table::DRIFT_WINDOW_EVENTS, &[], window.events as f64);
+        for Shift { name, psi, is_clock, window, .. } in &window.features {
+            // A part of a time moves by itself: whoever wants an alarm does not mean it.
+            if !is_clock {
+                set(&table::DRIFT_PSI, &[name], *psi);
+            }
+            set(&table::FEATURE_MISSING, &[name], window.missing_ratio());
+            set(&table::FEATURE_UNKNOWN, &[name], window.unknown_ratio());
+        }
+        for Shift { name, psi, .. } in &window.outputs {
+            set(&table::DRIFT_PREDICTION_PSI, &[name], *psi);
         }
     }
     recorder.handle().render()

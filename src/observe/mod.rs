@@ -14,6 +14,7 @@
 //! once a batch, and no face can hold up a worker.
 
 mod door;
+pub mod drift;
 mod facts;
 pub mod fleet;
 pub mod health;

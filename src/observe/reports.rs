@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::drift::DriftReport;
 use super::health::Waiting;
 use super::rates::Rates;
 use crate::compare::Comparison;
@@ -37,6 +38,10 @@ pub struct Report {
     /// The candidate that scores beside what serves, and how the two have compared so far.
     #[serde(default)]
     pub shadow: Option<ShadowReport>,
+    /// How events and predictions are distributed, beside training; `null`: the bundle of what serves does
+    /// not say how they were.
+    #[serde(default)]
+    pub drift: Option<DriftReport>,
     /// The last version that went through the gate.
     #[serde(default)]
     pub last_gate: Option<LastGate>,

@@ -6,18 +6,25 @@ use std::time::Duration;
 use super::status::{Identity, Status};
 use crate::bus::{Lag, Stand};
 use crate::compare::Comparison;
-use crate::features::contract::Feature;
-use crate::features::decode::{Decoder, Limits};
+use crate::drift::Live;
 use crate::model::gate::{Check, Refusal, Times};
-use crate::model::import::{Source, import};
-use crate::model::manifest::{Format, Task, TaskKind};
+use crate::model::manifest::{Task, TaskKind};
+use crate::model::tiny;
 use crate::model::version::Version;
 use crate::record::NextOffset;
 use crate::reject::Reason;
+use crate::score::Scorer;
 use crate::serving::Served;
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::worker::{self, Example, Held, Turn};
+
+/// A hundred rows, of which one had no `x`.
+const REFERENCE: &str = r#"{
+    "rows": 100,
+    "features": [{"name": "x", "edges": [0.5], "counts": [49, 50], "missing": 1}],
+    "outputs": [{"name": "probability", "edges": [0.1, 0.9], "counts": [10, 80, 10]}]
+}"#;
 
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -41,7 +48,9 @@ pub fn serving() -> Status {
     status.control_message(41, "retrain-complete");
     status.control_log_read();
     status.swapped(&served("1", None));
-    status.swapped(&served("2", Some(41)));
+    let served_now = served("2", Some(41));
+    status.swapped(&served_now);
+    sees(&served_now, 3);
     status.control_message(42, "retrain-complete");
     let times = Times(vec![(Check::Fetch, Duration::from_millis(30))]);
     let refusal = Refusal::new(Check::Golden, "row 1 gives 2, 1 was recorded");
@@ -95,7 +104,16 @@ pub fn holding() -> Turn {
 }
 
 pub fn served(version: &str, control_offset: Option<i64>) -> Served {
-    Served::alone(Arc::new(self::version(version)), control_offset)
+    Served::alone(Arc::new(self::version(version)), control_offset).watched(1)
+}
+
+/// A window of so many events.
+pub fn sees(served: &Served, events: usize) {
+    let Some(drift) = &served.drift else { return };
+    let (mut live, mut scorer) = (Live::default(), Scorer::new(events));
+    live.begin(drift, 0);
+    live.count(drift, &scorer.score(&served.version, vec![&br#"{"x":1}"#[..]; events].into_iter()));
+    live.settled(drift);
 }
 
 /// A candidate that has scored two events like what serves, and a third with another class.
@@ -112,18 +130,9 @@ fn shadow(version: &str) -> Shadow {
 }
 
 fn version(version: &str) -> Version {
-    let model = include_bytes!("../../tests/conformance/lightgbm-binary-sigmoid/model.txt");
-    let limits = Limits { event_bytes_max: 1_024, json_depth_max: 8 };
-    let contract = r#"[{"name":"x","path":"/x","kind":"number"}]"#;
-    let contract: Vec<Feature> = serde_json::from_str(contract).unwrap();
-    Version {
-        model: "late-arrival".into(),
-        version: version.into(),
-        digest: format!("sha256:{version}"),
-        task: Task { kind: TaskKind::Binary, labels: Vec::new(), threshold: None },
-        engine: import(Source::new(Format::Lightgbm, model)).unwrap(),
-        decoder: Decoder::new(&contract, &[], limits).unwrap(),
-        contract,
-        bytes: model.len() as u64,
-    }
+    let version = tiny::version(version, &["x"], 4.5, [0.1, 0.9]);
+    let mut version = Arc::into_inner(version).expect("nobody else has it");
+    version.model = "late-arrival".into();
+    version.reference = serde_json::from_str(REFERENCE).ok();
+    version
 }

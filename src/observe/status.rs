@@ -101,6 +101,7 @@ impl Status {
         let mut facts = self.facts();
         facts.served = Some(serves);
         facts.shadow = served.shadow.clone();
+        facts.drift = served.drift.clone();
         facts.readiness.release(Latch::VersionServes);
         facts.changed();
     }
@@ -273,6 +274,7 @@ impl Status {
             served: facts.served.clone(),
             candidates: facts.candidates.clone(),
             shadow: facts.shadow(),
+            drift: facts.drift(),
             last_gate: facts.last_gate.clone(),
             last_refusal: facts.last_refusal.clone(),
             last_skipped: facts.last_skipped.clone(),

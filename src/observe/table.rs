@@ -101,6 +101,16 @@ table! {
         "Difference between a candidate's outputs and those of what serves, relative above 1";
     SHADOW_COST_RATIO: Gauge, "foretell_shadow_cost_ratio", "ratio", ["version"],
         "What an event costs a candidate, in what it costs the version that serves";
+    DRIFT_PSI: Gauge, "foretell_drift_psi", "index", ["feature"],
+        "How far a feature that is no part of a time is from training, in this instance's last whole window: 0 is equal, above 0.25 much";
+    DRIFT_PREDICTION_PSI: Gauge, "foretell_drift_prediction_psi", "index", ["output"],
+        "The same of an output of the model";
+    DRIFT_WINDOW_EVENTS: Gauge, "foretell_drift_window_events", "events", [],
+        "Events of that window";
+    FEATURE_MISSING: Gauge, "foretell_feature_missing_ratio", "ratio", ["feature"],
+        "Share of that window's events without a value for the feature";
+    FEATURE_UNKNOWN: Gauge, "foretell_feature_unknown_ratio", "ratio", ["feature"],
+        "Share of that window's events with a category of the feature that is not in its vocabulary";
     BATCH_ROWS: Histogram(BATCH_ROWS_BUCKETS), "foretell_batch_rows", "events", [],
         "Events of a committed batch";
     BATCH_SECONDS: Histogram(BATCH_SECONDS_BUCKETS), "foretell_batch_seconds", "seconds", ["stage"],

@@ -15,6 +15,7 @@ use crate::cli::failure::Failure;
 use crate::model::import::{Source, import};
 use crate::model::manifest::{Contract, GoldenRow, Window};
 use crate::model::packing::Contents;
+use crate::model::reference::{ROWS_MIN, Reference};
 use crate::model::{Model, Scratch};
 
 pub struct Draft<'a> {
@@ -35,7 +36,9 @@ impl Draft<'_> {
         folder: &Path,
     ) -> Result<(), Failure> {
         let fitted = self.fit(rows, "fitting")?;
-        let golden = self.golden(&fitted, held_out)?;
+        let model = model(&fitted)?;
+        let golden = self.golden(&model, held_out)?;
+        let reference = self.reference(&model, rows);
         let mut contract = self.contract.clone();
         contract.task.threshold = self.settings.bundle.threshold.or(contract.task.threshold);
         let training = contract.training.get_or_insert_default();
@@ -49,6 +52,7 @@ impl Draft<'_> {
             iterations: None,
             golden: &golden,
             tolerance: None,
+            reference,
         };
         Ok(contents.write(folder)?)
     }
@@ -88,8 +92,8 @@ impl Draft<'_> {
     }
 
     /// Held-out events, evenly spread over their time, with what the model says of them here.
-    fn golden(&self, fitted: &Fitted, held_out: &Table) -> Result<Vec<u8>, Failure> {
-        let outputs = predict(&model(fitted)?, held_out.x.view());
+    fn golden(&self, model: &Model, held_out: &Table) -> Result<Vec<u8>, Failure> {
+        let outputs = predict(model, held_out.x.view());
         let count = self.settings.bundle.golden_rows.clamp(1, held_out.len());
         let mut lines = Vec::new();
         for number in 0..count {
@@ -100,6 +104,17 @@ impl Draft<'_> {
             lines.push(b'\n');
         }
         Ok(lines)
+    }
+
+    /// What the rows were like that the model was fitted to, if they are enough to say.
+    fn reference(&self, model: &Model, rows: &Table) -> Option<Reference> {
+        if rows.len() < ROWS_MIN {
+            eprintln!("note: fewer than {ROWS_MIN} rows: drift from them will not be looked for");
+            return None;
+        }
+        let Contract { features, task, .. } = self.contract;
+        let outputs = predict(model, rows.x.view());
+        Some(Reference::of(features, task, model, rows.x.view(), outputs.view()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A labelled event, and files of them.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufWriter, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::cli::failure::Failure;
+use crate::cli::lines;
 
 /// An event, and what became of it. A line of the files between the parts of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,12 +39,7 @@ pub fn told(counts: &impl Serialize) -> String {
 
 /// Opens a file of lines; one that ends in `.zst` is decompressed.
 pub fn lines(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
-    let file = File::open(path).map_err(|error| cannot("read", path, &error))?;
-    if path.extension().is_some_and(|extension| extension == "zst") {
-        let decoder = zstd::Decoder::new(file).map_err(|error| cannot("read", path, &error))?;
-        return Ok(Box::new(BufReader::new(decoder)));
-    }
-    Ok(Box::new(BufReader::new(file)))
+    lines::open(path).map_err(|error| cannot("read", path, &error))
 }
 
 /// Each line that is not blank, with its number.

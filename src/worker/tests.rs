@@ -10,6 +10,7 @@ use crate::bus::memory::cluster::MemoryCluster;
 use crate::bus::memory::faults::{Fault, Faults, Sight};
 use crate::bus::memory::log::{Stored, Topic};
 use crate::bus::memory::{MemoryBus, Options};
+use crate::drift::Drift;
 use crate::encode::Encoder;
 use crate::model::tiny;
 use crate::model::version::Version;
@@ -63,6 +64,22 @@ impl Stage {
             let value = Some(value.as_bytes().to_vec());
             self.cluster.publish(0, 0, Stored { value, ..Stored::default() });
         }
+    }
+
+    /// From now on a version serves that knows how a feature was distributed in training.
+    fn watch(&self, version: Arc<Version>, feature: &str, edges: &[f64]) -> Arc<Drift> {
+        let mut version = Arc::into_inner(version).expect("nobody else has it");
+        let counts = vec![500; edges.len() + 1];
+        let reference = serde_json::json!({
+            "rows": 500 * counts.len(),
+            "features": [{"name": feature, "edges": edges, "counts": counts}],
+            "outputs": [{"name": "probability", "edges": [0.5], "counts": [500, 500]}],
+        });
+        version.reference = serde_json::from_value(reference).ok();
+        let served = Served::alone(version.into(), Some(7)).watched(1_000);
+        let drift = Arc::clone(served.drift.as_ref().expect("it has a reference"));
+        self.serving.swap(served.into());
+        drift
     }
 
     fn turn(&mut self) -> Turn {
@@ -216,6 +233,33 @@ fn probation_and_the_gate_see_what_is_held() {
     assert!(conduct.held >= 1 && held.window.events >= WINDOW_ROWS as u64);
     let events = stage.recent.events();
     assert!(events.iter().any(|event| event == GARBAGE.as_bytes()));
+}
+
+/// What an aborted attempt has scored never happened, however often it was.
+#[test]
+fn drift_is_counted_once_an_event_is_settled_and_not_before() {
+    let mut stage = stage(Some(0.5));
+    let drift = stage.watch(strict(), "x", &[4.5]);
+    // Two tiles of a batch are scored before it is held.
+    stage.publish(15, GOOD);
+    stage.publish(25, GARBAGE);
+    stage.await_hold();
+    let (settled, _) = stage.visible();
+    assert_eq!(drift.events(), settled as u64, "what is held back has not happened");
+    stage.cluster.strike_next(Fault::CommitLost);
+    stage.serving.resume();
+    stage.await_settled();
+    stage.publish(40, GOOD);
+    stage.cluster.strike_next(Fault::CommitRefused);
+    stage.await_settled();
+    assert_eq!(stage.visible(), (55, 25));
+    assert_eq!(drift.events(), 55);
+    // What a version is only tried on, while events are held back, does not count twice.
+    stage.publish(30, GARBAGE);
+    stage.await_hold();
+    let after = stage.watch(lenient(), "y", &[1.0, 2.0, 3.0]);
+    stage.await_settled();
+    assert_eq!((stage.visible(), drift.events(), after.events()), ((85, 25), 55, 30));
 }
 
 #[test]

@@ -5,15 +5,18 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use foretell::batch::Batch;
 use foretell::config::Output;
+use foretell::drift::{Drift, Live};
 use foretell::encode::{Encoder, Scored};
 use foretell::features::contract::Feature;
 use foretell::features::decode::{Decoder, Limits};
 use foretell::model::gate::{self, Expected, Settings, Times};
 use foretell::model::import::{Source, facts, import};
 use foretell::model::manifest::Format;
+use foretell::model::reference::Reference;
 use foretell::outbox::Outbox;
 use foretell::record::{Header, Record};
 use foretell::score::Scorer;
@@ -74,13 +77,20 @@ fn collecting_scoring_and_encoding_allocate_nothing_per_event() {
     let admitted =
         gate::admit(&root.join("bundles/1"), Expected::default(), &settings, &mut Times::default())
             .unwrap();
-    let version = admitted.version;
+    let mut version = admitted.version;
     let sample = std::fs::File::open(root.join("events.jsonl.zst")).unwrap();
     let text = String::from_utf8(zstd::decode_all(sample).unwrap()).unwrap();
     let events: Vec<&str> = text.lines().take(4096).collect();
     let trace = Header { name: b"traceparent", value: Some(b"00-ab-cd-01") };
 
     let mut scorer = Scorer::new(1024);
+    let scores = scorer.score(&version, events[..1024].iter().map(|event| event.as_bytes()));
+    let (contract, task, engine) = (&version.contract, &version.task, &version.engine);
+    let reference = Reference::of(contract, task, engine, scores.features(), scores.results());
+    version.reference = Some(reference);
+    let version = Arc::new(version);
+    let drift = Drift::new(&version, u64::MAX).unwrap();
+    let mut live = Live::default();
     let mut batch = Batch::default();
     let mut outbox = Outbox::forwarding(&["traceparent".into()]);
     let mut rows = Vec::new();
@@ -97,11 +107,13 @@ fn collecting_scoring_and_encoding_allocate_nothing_per_event() {
             };
             batch.push(record, std::iter::once(trace));
         }
+        live.begin(&drift, 0);
         for start in (0..batch.len()).step_by(1024) {
             rows.clear();
             rows.extend(start..start + 1024);
             let values = rows.iter().map(|&row| batch.record(row).value.unwrap_or_default());
             let scores = scorer.score(&version, values);
+            live.count(&drift, &scores);
             outbox.clear();
             let scored = Scored {
                 scores: &scores,
@@ -115,6 +127,7 @@ fn collecting_scoring_and_encoding_allocate_nothing_per_event() {
                 sent += outbox.headers(&batch, letter).count();
             }
         }
+        live.settled(&drift);
     };
     // Buffers grow to their size once.
     turn();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use foretell::app::gate_settings_for_tools;
 use foretell::bus::tail::{Record, Step};
-use foretell::config::{Gate, Probation};
+use foretell::config::{Drift, Gate, Probation};
 use foretell::control::event::Event;
 use foretell::control::loader::{Loader, Setup};
 use foretell::control::message::Message;
@@ -135,6 +135,7 @@ impl Instance {
             settings: gate_settings_for_tools(),
             gate: Gate::default(),
             probation: Probation::default(),
+            drift: Drift::default(),
             kept_bytes_max,
             stop: stop.clone(),
         };

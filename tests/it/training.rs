@@ -62,6 +62,9 @@ fn the_flights_become_a_version_that_has_earned_its_announcement() {
     assert_eq!(manifest["training"]["rows"], 20265);
     assert_eq!(manifest["training"]["metrics"]["auc"], report["new"]["metrics"]["auc"]);
     assert_eq!(report["served"]["version"], "1");
+    // Of the rows that it was fitted to.
+    assert_eq!(manifest["reference"]["rows"], 20265);
+    assert_eq!(manifest["reference"]["outputs"][0]["name"], "probability");
     // What examples/flights/README.md says of the whole of December is 0.8872.
     let served = report["served"]["metrics"]["auc"].as_f64().unwrap();
     assert!((served - 0.8872).abs() < 0.02, "{served}");

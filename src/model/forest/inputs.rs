@@ -107,6 +107,11 @@ impl Inputs {
         self.list.partition_point(|input| *input < wanted)
     }
 
+    /// The column of the matrix that an input reads.
+    pub fn feature(&self, place: usize) -> usize {
+        self.list[place].feature
+    }
+
     /// Numbers a row of [`Self::read_rows`]; 1 at least, so that a leaf too has something to read.
     pub fn width(&self) -> usize {
         self.list.len().max(1)

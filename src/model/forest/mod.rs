@@ -135,6 +135,19 @@ impl Forest {
         self.sum.start.len()
     }
 
+    /// Where trees split numbers, by column: rising, distinct.
+    pub fn thresholds(&self) -> Vec<Vec<f64>> {
+        let mut thresholds = vec![Vec::new(); self.columns.len()];
+        for (input, threshold) in self.nodes.thresholds() {
+            thresholds[self.inputs.feature(input)].push(threshold);
+        }
+        for column in &mut thresholds {
+            column.sort_unstable_by(f64::total_cmp);
+            column.dedup();
+        }
+        thresholds
+    }
+
     /// How many trees are evaluated as bit-planes where there are rows enough; the others are
     /// walked down.
     pub fn planes(&self) -> usize {

@@ -99,6 +99,12 @@ impl Nodes {
             + linear.sum::<usize>()
     }
 
+    /// Each numeric split: the place of its input, and its threshold.
+    pub fn thresholds(&self) -> impl Iterator<Item = (usize, f64)> {
+        let numeric = self.nodes.iter().filter(|node| !node.is(LEAF | CATEGORY));
+        numeric.map(|node| ((node.bits & INPUT) as usize, node.value))
+    }
+
     /// Appends a tree level by level: what is walked first stands together.
     fn push(&mut self, tree: &Tree, inputs: &Inputs) {
         let root = self.nodes.len();

@@ -204,3 +204,49 @@ fn programs_get_all_of_it() {
     let reports: Vec<Report> = serde_json::from_value(value["reports"].clone()).unwrap();
     assert_eq!(reports.len(), 2);
 }
+
+/// An instance of `version` whose window has `low` of a hundred events in the first of two bins; in training there were
+/// `rows` in each.
+fn drifting(instance: &str, version: &str, low: u64, rows: u64) -> Report {
+    let shift = |name: &str| {
+        json!({
+            "name": name, "psi": 9.0,
+            "training": {"counts": [rows, rows], "missing": 7},
+            "window": {"counts": [low, 100 - low], "unknown": 1},
+        })
+    };
+    let window = json!({
+        "events": 101, "since": rfc3339(NOW), "until": rfc3339(NOW),
+        "features": [shift("x"), shift("y")], "outputs": [shift("probability")],
+    });
+    let drift = serde_json::from_value(json!({"events": 5, "window": window})).unwrap();
+    Report { drift: Some(drift), ..report(instance, version, 41) }
+}
+
+#[test]
+fn the_windows_of_a_version_are_added_up_and_others_are_not() {
+    let mut reports = vec![
+        drifting("a", "7", 90, 500),
+        drifting("b", "7", 10, 500),
+        drifting("of another bundle", "7", 10, 501),
+        drifting("of another version", "6", 10, 500),
+        report("that knows nothing", "7", 41),
+    ];
+    let mut new = drifting("new", "7", 10, 500);
+    new.drift.as_mut().unwrap().window = None;
+    reports.push(new);
+    let (fleet, goal) = (fleet(&reports), goal(Stage::Serves));
+    let drift = fleet.verdict(Some(&goal), NOW).drift().unwrap();
+    assert_eq!((drift.version.as_str(), drift.instances, drift.without), ("7", 2, 2));
+    assert_eq!((drift.events, drift.since), (202, 20));
+    let x = &drift.features[0];
+    assert_eq!((x.window.counts.as_slice(), x.window.unknown), (&[100, 100][..], 2));
+    // Each of the two is far from training, and both together are not.
+    assert!(x.psi < 0.1, "{}", x.psi);
+    assert!((x.training.missing_ratio() - 7.0 / 1007.0).abs() < 1e-12);
+    assert!((x.window.unknown_ratio() - 2.0 / 202.0).abs() < 1e-12);
+    let told = drift.json();
+    assert_eq!(told["features"].as_array().map(Vec::len), Some(2));
+    assert_eq!(told["outputs"][0]["window"]["counts"], json!([100, 100]));
+    assert!(fleet.verdict(None, NOW).drift().is_none());
+}

@@ -27,6 +27,7 @@ pub fn version(number: usize, encoder: &Encoder) -> Arc<Version> {
             .expect("a model"),
         decoder: Decoder::new(&features, encoder.captures(), limits).expect("a contract"),
         contract: features,
+        reference: None,
         bytes: 0,
     })
 }
