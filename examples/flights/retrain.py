@@ -157,18 +157,22 @@ def load(cluster: Cluster, labels_topic: str, since: datetime) -> History:
 # --- fit and evaluate ------------------------------------------------------------------------------
 
 
-def fit(history: History, version: str) -> tuple[train.Trained, list[events.Departure]]:
-    """The model, and the newest flights, which it has not seen."""
+def fit(history: History, version: str) -> train.Trained:
     departures = history.departures
     if len(departures) < ROWS_MIN:
         raise Refused(f"{len(departures):,} labelled flights are too few, {ROWS_MIN:,} are needed")
     split = departures[int(len(departures) * (1 - HOLDOUT))].scheduled
     plan = train.Plan(version, departures[0].scheduled, split, departures[-1].scheduled)
-    held_out = [departure for departure in departures if departure.scheduled >= split]
-    return train.train(plan, departures), held_out
+    return train.train(plan, departures)
 
 
-def judge(trained: train.Trained, held_out: list[events.Departure], history: History) -> Judged:
+def newest(history: History, plan: train.Plan) -> list[events.Departure]:
+    """The flights that the model has not seen."""
+    return [departure for departure in history.departures if departure.scheduled >= plan.split]
+
+
+def judge(trained: train.Trained, history: History) -> Judged:
+    held_out = newest(history, trained.plan)
     late = np.array([departure.late for departure in held_out], float)
     if late.min() == late.max():
         raise Refused(f"all of the {len(late):,} newest flights had the same fate: nothing can be judged by them")
@@ -190,14 +194,16 @@ def refuse(judged: Judged, auc_min: float, worse_by_max: float) -> None:
 # --- pack and announce -----------------------------------------------------------------------------
 
 
-def pack(trained: train.Trained, held_out: list[events.Departure], judged: Judged, name: str, out: Path) -> list[str]:
+def pack(trained: train.Trained, history: History, judged: Judged, name: str, out: Path) -> list[str]:
     """Writes what a bundle is made of into a folder; gives the arguments of `foretell model pack` for it."""
+    plan = trained.plan
     parts = {
         "model": trained.booster.model_to_string(),
         "contract": json.dumps(contract_of(trained, judged)),
-        "golden": train.golden_rows(trained, spread(trained, held_out)),
+        "golden": train.golden_rows(trained, spread(trained, newest(history, plan))),
+        "reference": "".join(d.event + "\n" for d in train.between(history.departures, plan.start, plan.split)),
     }
-    arguments = ["pack", "--name", name, "--version", trained.plan.version]
+    arguments = ["pack", "--name", name, "--version", plan.version]
     for part, text in parts.items():
         (out / part).write_text(text, encoding="utf-8")
         arguments += [f"--{part}", str(out / part)]
@@ -232,12 +238,12 @@ def retrain(cluster: Cluster, foretell: Foretell, arguments: argparse.Namespace)
     now = datetime.now(UTC)
     version = arguments.version or f"{now:%Y%m%d-%H%M%S}"
     history = load(cluster, arguments.labels, now - timedelta(days=arguments.days))
-    trained, held_out = fit(history, version)
-    judged = judge(trained, held_out, history)
+    trained = fit(history, version)
+    judged = judge(trained, history)
     refuse(judged, arguments.auc_min, arguments.worse_by_max)
     bundle = arguments.bundles / version
     with tempfile.TemporaryDirectory() as folder:
-        foretell.run(*pack(trained, held_out, judged, cluster.model, Path(folder)), "--out", str(bundle))
+        foretell.run(*pack(trained, history, judged, cluster.model, Path(folder)), "--out", str(bundle))
     foretell.announce(bundle, arguments.wait)
 
 

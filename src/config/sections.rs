@@ -353,6 +353,8 @@ pub struct Drift {
     /// An instance asks for a training when a feature or the prediction has a larger PSI in a window, 0
     /// to 1. `off`: never.
     pub psi_max: RatioMax,
+    /// Features that are expected to move: they are told like all others, and are no reason to ask.
+    pub ignore: Vec<String>,
     /// Not within so long after a training was asked for or a version announced, in minutes.
     #[schemars(range(min = 0, max = 525_600))]
     pub interval_minutes: u64,
@@ -360,7 +362,12 @@ pub struct Drift {
 
 impl Default for Drift {
     fn default() -> Self {
-        Self { window_rows: 10_000, psi_max: RatioMax::Off, interval_minutes: 60 }
+        Self {
+            window_rows: 10_000,
+            psi_max: RatioMax::Off,
+            ignore: Vec::new(),
+            interval_minutes: 60,
+        }
     }
 }
 

@@ -22,6 +22,8 @@ const SAY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Alarm {
     psi_max: Option<f64>,
+    /// Features that are no reason to ask.
+    ignored: Vec<String>,
     interval: SignedDuration,
     /// When, by the log, a training was asked for last, or a version announced.
     answered: Option<Timestamp>,
@@ -36,6 +38,7 @@ impl Alarm {
         let minutes = i64::try_from(config.interval_minutes).unwrap_or(i64::MAX);
         Self {
             psi_max: config.psi_max.share(),
+            ignored: config.ignore.clone(),
             interval: SignedDuration::from_mins(minutes),
             answered: None,
             seen: None,
@@ -63,7 +66,7 @@ impl Alarm {
             let this = Some((served.control_offset, window.number));
             if self.seen != this {
                 self.seen = this;
-                let reason = reason(drift, &window, psi_max);
+                let reason = reason(drift, &window, psi_max, &self.ignored);
                 // What was to be asked for after the window before stays so if it still holds.
                 let due = self.pending.take().map(|(due, _)| due);
                 let due = due.unwrap_or_else(|| Instant::now() + pause(window.partition));
@@ -90,8 +93,12 @@ fn pause(partition: i32) -> Duration {
 }
 
 /// What is past the bound, the farthest first, if anything is.
-fn reason(drift: &Drift, window: &Window, psi_max: f64) -> Option<String> {
-    let columns = drift.columns(window).filter(|column| column.what != What::Clock);
+fn reason(drift: &Drift, window: &Window, psi_max: f64, ignored: &[String]) -> Option<String> {
+    let columns = drift.columns(window).filter(|column| match column.what {
+        What::Clock => false,
+        What::Feature => !ignored.contains(&column.reference.name),
+        What::Output => true,
+    });
     let far = columns.map(|column| (column, column.psi())).filter(|(_, psi)| *psi > psi_max);
     let mut far: Vec<(Column<'_>, f64)> = far.collect();
     far.sort_by(|(_, one), (_, other)| other.total_cmp(one));

@@ -2,6 +2,8 @@
 
 mod allocation;
 mod cli;
+#[cfg(feature = "train")]
+mod demo;
 mod docs;
 mod kafka;
 mod linked;

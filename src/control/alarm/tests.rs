@@ -91,6 +91,17 @@ fn it_does_not_ask_where_nobody_told_it_to_nor_below_the_bound() {
 }
 
 #[test]
+fn a_feature_that_is_expected_to_move_is_no_reason_but_what_is_said_of_it_is() {
+    let served = served();
+    sees(&served, 0.9, 0);
+    let ignore = vec!["x".to_owned(), "probability".to_owned()];
+    let mut alarm =
+        Alarm::new(&config::Drift { psi_max: RatioMax::Share(0.25), ignore, ..config::Drift::default() });
+    let wanted = request("drift: the prediction's `probability` PSI 0.88 in 1000 events");
+    assert_eq!(alarm.verdict(&served, false), wanted);
+}
+
+#[test]
 fn what_others_have_said_is_enough() {
     let complete = serde_json::json!({
         "type": "retrain-complete", "model": "tiny", "version": "2", "uri": "/2", "digest": "sha256:2",
