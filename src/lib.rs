@@ -27,6 +27,7 @@
 //! | raw scores are LightGBM's and XGBoost's to the last bit, CatBoost's and ONNX's within a tolerance | `src/model/conformance.rs` |
 //! | steady state allocates nothing per event (ONNX excepted) | `tests/it/allocation.rs` |
 //! | upper rooms import lower ones, never the reverse | `tests/it/tidy.rs` |
+//! | training and serving count by the same code; drift counts what is settled | [`model::reference`], `src/worker/tests.rs` |
 //! | docs, schemas and configuration reference are what the code has | `tests/it/{schemas,docs}.rs`, `src/config/tests.rs` |
 //!
 //! Where to start reading: [`worker`], then [`bus`] (the contract), then [`score`]. ARCHITECTURE.md

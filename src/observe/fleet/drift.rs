@@ -12,7 +12,7 @@ pub struct FleetDrift {
     pub version: String,
     /// Instances whose windows these are.
     pub instances: usize,
-    /// Living instances that serve the version and have none yet, with the events that they have so far.
+    /// Living instances that serve it and are not among them: they have no whole window yet.
     pub without: usize,
     pub events: u64,
     /// Events since those windows.
