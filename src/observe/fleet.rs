@@ -9,6 +9,7 @@ mod verdict;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::health::Latch;
@@ -78,8 +79,17 @@ impl Fleet {
         }
     }
 
-    /// Takes in a record of the reports topic; without a value, the instance is forgotten.
+    /// Takes in a record of the reports topic; without a value, the instance is forgotten. What others than
+    /// instances report there says which `kind` it is of.
     pub fn take(&mut self, instance: &str, value: Option<&[u8]>) {
+        #[derive(Deserialize)]
+        struct Kind {
+            #[serde(rename = "kind")]
+            _kind: String,
+        }
+        if value.is_some_and(|value| serde_json::from_slice::<Kind>(value).is_ok()) {
+            return;
+        }
         self.reports.remove(instance);
         self.unread.remove(instance);
         match value.map(read) {

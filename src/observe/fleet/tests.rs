@@ -204,3 +204,12 @@ fn programs_get_all_of_it() {
     let reports: Vec<Report> = serde_json::from_value(value["reports"].clone()).unwrap();
     assert_eq!(reports.len(), 2);
 }
+
+#[test]
+fn what_others_report_is_none_of_an_instance() {
+    let mut fleet = fleet(&[report("one", "7", 41)]);
+    fleet.take("evaluate-1", Some(br#"{"kind":"quality","at":"1970-01-01T00:00:00.000Z"}"#));
+    let goal = goal(Stage::Serves);
+    let verdict = fleet.verdict(Some(&goal), NOW);
+    assert!(verdict.unread.is_empty() && verdict.is_converged(), "{verdict}");
+}

@@ -25,6 +25,7 @@ mod transaction;
 mod chaos;
 mod control;
 mod dead_letters;
+mod evaluate;
 mod exactly_once;
 mod fleet;
 mod http;
