@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(500);
 /// Records of one topic that are taken at a time, so that neither keeps the other waiting.
 const TURN: usize = 1_000;
-/// How long a turn waits that has found nothing.
+/// How long it waits for more where there was nothing.
 const WAIT: Duration = Duration::from_millis(20);
 
 /// One of the two topics.
@@ -67,7 +67,7 @@ pub struct Joint {
 }
 
 impl Joint {
-    /// Joins the group. Who has the partitions is found out by turns.
+    /// Joins the group. Which partitions are ours is heard later.
     ///
     /// # Errors
     /// The brokers do not answer within `kafka.connect_timeout_ms`, a topic is not there, or the two have not
@@ -101,17 +101,12 @@ impl Joint {
         })
     }
 
-    /// Takes a turn: hears what the group says, and reads some records of both topics, or waits for a moment.
-    /// `from_ms`: where a partition begins that is new here, milliseconds since the epoch. What was revoked and
-    /// assigned comes back; the caller forgets what it has of the former.
+    /// Hears what the group says. `from_ms`: where a partition begins that is new here, milliseconds since the
+    /// epoch. The caller forgets what it has of revoked partitions before it reads on: one may have come back.
     ///
     /// # Errors
-    /// A topic or the group may not be read, or a topic is gone.
-    pub fn turn(
-        &mut self,
-        from_ms: i64,
-        mut take: impl FnMut(Side, Record<'_>),
-    ) -> Result<Option<Rebalanced>, Fatal> {
+    /// The group may not be joined, or the two topics have no longer equally many partitions.
+    pub fn hear(&mut self, from_ms: i64) -> Result<Option<Rebalanced>, Fatal> {
         self.member.poll(Duration::ZERO, &mut self.nothing)?;
         self.nothing.clear();
         let change = self.member.take_rebalanced();
@@ -125,22 +120,26 @@ impl Joint {
             self.assigned.extend(assigned);
             self.look_at = Some(Instant::now());
         }
-        if self.look_at.is_some_and(|at| Instant::now() >= at) {
-            self.find_places(from_ms)?;
-        }
-        let mut read = 0;
-        for (side, reader) in
-            [(Side::Prediction, &mut self.predictions), (Side::Label, &mut self.labels)]
-        {
-            read += reader.read(Duration::ZERO, |record| take(side, record))?;
-        }
-        if read == 0 {
-            self.predictions.read(WAIT, |record| take(Side::Prediction, record))?;
-        }
         if self.predictions.is_lost || self.labels.is_lost {
             self.look_at.get_or_insert(Instant::now() + AGAIN);
         }
+        if self.look_at.is_some_and(|at| Instant::now() >= at) {
+            self.find_places(from_ms)?;
+        }
         Ok(change)
+    }
+
+    /// Reads some records of both topics, or waits for a moment.
+    ///
+    /// # Errors
+    /// A topic may not be read, or is gone.
+    pub fn read(&mut self, mut take: impl FnMut(Side, Record<'_>)) -> Result<(), Fatal> {
+        let mut read = self.predictions.read(Duration::ZERO, |it| take(Side::Prediction, it))?;
+        read += self.labels.read(Duration::ZERO, |it| take(Side::Label, it))?;
+        if read == 0 {
+            self.predictions.read(WAIT, |it| take(Side::Prediction, it))?;
+        }
+        Ok(())
     }
 
     fn find_places(&mut self, from_ms: i64) -> Result<(), Fatal> {

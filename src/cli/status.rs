@@ -1,5 +1,7 @@
 //! `foretell status`: every instance, and whether the fleet has converged.
 
+mod quality;
+
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,7 @@ use comfy_table::{CellAlignment, Table};
 use console::Term;
 use indicatif::HumanCount;
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::failure::Failure;
 use super::lookout::Lookout;
@@ -26,6 +29,9 @@ pub struct Status {
     /// Show it again every two seconds, until Ctrl-C
     #[arg(long)]
     watch: bool,
+    /// Show how good each version was, by the evaluators' reports (`foretell evaluate`)
+    #[arg(long)]
+    quality: bool,
     /// Print one JSON object: the verdict and all reports
     #[arg(long)]
     json: bool,
@@ -59,12 +65,24 @@ impl Status {
         let now = Timestamp::now();
         let goal = lookout.history.wanted();
         let verdict = lookout.fleet.verdict(goal.as_ref(), now);
+        let evaluators = self.quality.then(|| lookout.evaluators.living(now).collect::<Vec<_>>());
+        let json = || {
+            let mut json = verdict.json();
+            if let Some(evaluators) = &evaluators {
+                json["evaluators"] = json!(evaluators);
+            }
+            json
+        };
+        let page = || match &evaluators {
+            Some(evaluators) => format!("{}\n\n{}", page(&verdict, now), quality::page(evaluators)),
+            None => page(&verdict, now),
+        };
         let text = match (self.json, self.watch) {
-            (true, false) => format!("{:#}", verdict.json()),
-            (true, true) => verdict.json().to_string(),
-            (false, false) => page(&verdict, now),
+            (true, false) => format!("{:#}", json()),
+            (true, true) => json().to_string(),
+            (false, false) => page(),
             (false, true) => {
-                format!("{}\n\n{}\n", columns::moment(&rfc3339(now)) + " UTC", page(&verdict, now))
+                format!("{}\n\n{}\n", columns::moment(&rfc3339(now)) + " UTC", page())
             }
         };
         let mut out = io::stdout().lock();

@@ -69,11 +69,9 @@ enum Life {
 impl Fleet {
     /// Of no instances yet, which are expected to report every `interval_ms`.
     pub fn new(model: &str, interval_ms: u64) -> Self {
-        let missed = interval_ms.saturating_mul(REPORTS_MISSED);
-        let missed = SignedDuration::from_millis(i64::try_from(missed).unwrap_or(i64::MAX));
         Self {
             model: model.into(),
-            silent_after: missed.max(SILENT_AFTER_MIN),
+            silent_after: silent_after(interval_ms),
             reports: BTreeMap::new(),
             unread: BTreeMap::new(),
         }
@@ -164,6 +162,13 @@ impl Fleet {
             (_, true) => Life::Gone,
         }
     }
+}
+
+/// Who reports every `interval_ms` is silent after so long.
+pub fn silent_after(interval_ms: u64) -> SignedDuration {
+    let missed = interval_ms.saturating_mul(REPORTS_MISSED);
+    let missed = SignedDuration::from_millis(i64::try_from(missed).unwrap_or(i64::MAX));
+    missed.max(SILENT_AFTER_MIN)
 }
 
 fn read(value: &[u8]) -> Result<(Timestamp, Report), Unread> {

@@ -1,6 +1,7 @@
 //! What an evaluator tells of itself: its report, on the reports topic and at `/status`, and what gauges are made of.
 
 pub mod board;
+pub mod evaluators;
 pub mod http;
 
 use schemars::JsonSchema;

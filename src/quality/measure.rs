@@ -1,5 +1,6 @@
 //! How good each version was, by the pairs of a window.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::Array2;
@@ -27,12 +28,19 @@ pub struct Quality {
     pub calibration: Vec<Bin>,
 }
 
-/// Of every version that has pairs, by name.
+/// Versions that are told apart: a report has a bound, whatever stands on the topic.
+const VERSIONS_MAX: usize = 64;
+
+/// Of the versions that have pairs, those with the most of them, by name.
 pub fn measure(window: &Window) -> Vec<Quality> {
     let mut pairs: BTreeMap<&str, Vec<Pair<'_>>> = BTreeMap::new();
     for pair in window.pairs() {
         pairs.entry(pair.version).or_default().push(pair);
     }
+    let mut pairs: Vec<_> = pairs.into_iter().collect();
+    pairs.sort_by_key(|(_, pairs)| Reverse(pairs.len()));
+    pairs.truncate(VERSIONS_MAX);
+    pairs.sort_by_key(|(version, _)| *version);
     let of = |(version, pairs): (&str, Vec<Pair<'_>>)| {
         window.known(version).map(|known| quality(version, known, &pairs))
     };

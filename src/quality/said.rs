@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::label::{bounded, id};
 use crate::model::manifest::TaskKind;
 
+/// Of more classes nothing is kept: a confusion matrix has their square.
+const CLASSES_MAX: usize = 1_000;
+
 /// What a version said of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {
@@ -68,6 +71,9 @@ impl Prediction {
             (None, Some(Probabilities(by_name))) => {
                 if class()? >= by_name.len() {
                     return Err("`prediction` is none of the classes in `probabilities`".into());
+                }
+                if by_name.len() > CLASSES_MAX {
+                    return Err(format!("it has more than {CLASSES_MAX} classes"));
                 }
                 let (names, probabilities): (Vec<_>, Vec<_>) = by_name.into_iter().unzip();
                 (Said::Multiclass(probabilities.into()), names.into_iter().enumerate().collect())

@@ -111,14 +111,15 @@ mod tests {
     fn the_log_says_what_serves_and_whether_there_is_a_way_back() {
         let configured = Configured { version: "1".into(), digest: "sha256:1".into() };
         let mut heard = Heard::new("m", Some(&configured));
-        let mut check = |value: Option<&str>, version: &str, control_offset, has_way_back| {
-            if let Some(value) = value {
-                heard.take(&record(control_offset.unwrap_or(9), value));
-            }
-            let version = version.into();
-            let expect = Serves { version, control_offset, has_way_back };
-            assert_eq!(heard.serves(), Some(expect), "{value:?}");
-        };
+        let mut check =
+            |value: Option<&str>, version: &str, control_offset: Option<i64>, has_way_back| {
+                if let Some(value) = value {
+                    heard.take(&record(control_offset.unwrap_or(9), value));
+                }
+                let version = version.into();
+                let expect = Serves { version, control_offset, has_way_back };
+                assert_eq!(heard.serves(), Some(expect), "{value:?}");
+            };
         check(None, "1", None, false);
         let two = r#"{"type":"retrain-complete","model":"m","version":"2","uri":"/2","digest":"sha256:2"}"#;
         check(Some(two), "2", Some(0), true);

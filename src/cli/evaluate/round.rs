@@ -101,10 +101,16 @@ impl Round {
         let now_ms = Timestamp::now().as_millisecond();
         let horizon_ms = now_ms - self.window_ms;
         self.window.advance(horizon_ms);
+        let change = self.joint.hear(horizon_ms)?;
+        for partition in change.into_iter().flat_map(|change| change.revoked) {
+            self.window.forget(partition);
+            // Until it has been measured again what is shown is of other partitions, too.
+            self.next_measure = Instant::now();
+        }
         let Self { joint, window, board, complaints, config, .. } = self;
         let model = config.model.name.as_str();
         let mut counts = Vec::new();
-        let change = joint.turn(horizon_ms, |side, record| {
+        joint.read(|side, record| {
             let outcome = match take(window, model, now_ms, side, record) {
                 Ok(outcome) => outcome,
                 Err(why) => {
@@ -118,11 +124,6 @@ impl Round {
             }
         })?;
         counts.into_iter().for_each(|((side, outcome), count)| board.read(side, outcome, count));
-        for partition in change.into_iter().flat_map(|change| change.revoked) {
-            self.window.forget(partition);
-            // Until it has been measured again what is shown is of other partitions, too.
-            self.next_measure = Instant::now();
-        }
         Ok(())
     }
 
@@ -156,10 +157,10 @@ impl Round {
             (report.partitions, report.held) = (partitions, held.into());
             report.versions.clone_from(&versions);
         });
-        self.decide(is_ready, &versions)?;
-        self.publish();
         let interval = Duration::from_millis(self.config.reports.interval_ms);
         self.next_measure = Instant::now() + interval.max(SHARE * began.elapsed());
+        self.decide(is_ready, &versions)?;
+        self.publish();
         Ok(())
     }
 
@@ -169,7 +170,7 @@ impl Round {
         let heard = log.follow()?;
         let serves = heard.serves();
         let now_ms = Timestamp::now().as_millisecond();
-        let verdict = judge.verdict(heard, versions, now_ms).filter(|_| is_ready);
+        let verdict = if is_ready { judge.verdict(heard, versions, now_ms) } else { None };
         self.complaints.idle(judge.idle(heard, versions));
         self.board.show(|report| {
             report.served = serves.as_ref().map(|serves| serves.version.clone());

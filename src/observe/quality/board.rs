@@ -147,16 +147,15 @@ fn gauges(report: &QualityReport) -> String {
     recorder.handle().render()
 }
 
+/// Reports as tests want them.
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
+pub(super) mod samples {
     use super::*;
     use crate::observe::quality::{Asked, Kind};
     use crate::quality::measure::Quality;
     use crate::quality::metrics::Bin;
 
-    fn report() -> QualityReport {
+    pub fn report() -> QualityReport {
         let bin = Bin { from: 0.1, to: 0.2, rows: 2, predicted: Some(0.15), observed: Some(0.5) };
         let quality = Quality {
             version: "7".into(),
@@ -189,6 +188,14 @@ mod tests {
             }),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::samples::report;
+    use super::*;
 
     #[test]
     fn what_is_emitted_is_the_table() {

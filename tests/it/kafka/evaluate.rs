@@ -137,10 +137,18 @@ fn evaluators_share_the_labelled_events_and_agree_with_a_training() {
 
     let wanted = judged(&deployment, &known);
     let binary = wanted.binary.expect("two classes");
+    let alone = EVENTS as f64 - predicted as f64 + 1.0;
     let text = eventually(SOON, "quality of all pairs", || {
         let text = metrics(&one);
-        let rows = series(&text, r#"foretell_quality_rows{version="1",label="usable"}"#);
-        (rows == Some(predicted as f64)).then_some(text)
+        let is_there = |name: &str, value: f64| series(&text, name) == Some(value);
+        let is_complete =
+            is_there(r#"foretell_quality_rows{version="1",label="usable"}"#, predicted as f64)
+                && is_there(r#"foretell_evaluate_rows{what="labels"}"#, alone)
+                && is_there(
+                    r#"foretell_evaluate_records_total{side="label",outcome="unusable"}"#,
+                    2.0,
+                );
+        is_complete.then_some(text)
     });
     for (metric, value) in [
         ("auc", binary.auc),
@@ -154,18 +162,16 @@ fn evaluators_share_the_labelled_events_and_agree_with_a_training() {
         let value = value.expect("flights are late and on time");
         assert!((found - value).abs() < 1e-9, "{metric} is {found}, and a training has {value}");
     }
+    let told = deployment.foretell("status", &["--quality"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let auc = format!("auc {:.4}", binary.auc.unwrap_or_default());
+    assert!(told.lines().any(|line| line.contains("-evaluate-") && line.contains(&auc)), "{told}");
     let status = status(&one);
     assert_valid("quality-report", &status);
     let bins: Vec<_> = binary.calibration.iter().map(|bin| bin.rows as u64).collect();
     let shown = status["versions"][0]["calibration"].as_array().expect("a table");
     let shown: Vec<_> = shown.iter().filter_map(|bin| bin["rows"].as_u64()).collect();
     assert_eq!(shown, bins);
-    let unusable = r#"foretell_evaluate_records_total{side="label",outcome="unusable"}"#;
-    assert_eq!(series(&text, unusable), Some(2.0));
-    assert_eq!(
-        series(&text, r#"foretell_evaluate_rows{what="labels"}"#),
-        Some((EVENTS as u64 - predicted) as f64 + 1.0)
-    );
 
     // A second one takes its share, and leaves it again.
     let mut two = deployment.begin("evaluate", &[]);
