@@ -15,6 +15,9 @@ use super::label::{Label, Told};
 use super::said::{Prediction, Said};
 use crate::model::manifest::TaskKind;
 
+/// Labels that are looked at for one that went astray.
+const LOOKS: usize = 100;
+
 /// The rows of all partitions that this member has.
 #[derive(Debug)]
 pub struct Window {
@@ -237,6 +240,21 @@ impl Window {
             let (_, version, said) = row.prediction.as_ref()?;
             let (_, label) = row.label.as_ref()?;
             Some(Pair { version, said, label })
+        })
+    }
+
+    /// A label that waits on another partition than the prediction of its id does, if one of some that are looked
+    /// at is such: its id, its partition, and that of the prediction.
+    pub fn stray(&self) -> Option<(&str, i32, i32)> {
+        let waits = |row: &Row| row.prediction.is_none();
+        let labels = self.partitions.iter().flat_map(|(&partition, rows)| {
+            let waiting = rows.iter().filter(move |(_, row)| waits(row)).take(LOOKS);
+            waiting.map(move |(id, _)| (id, partition))
+        });
+        labels.take(LOOKS).find_map(|(id, partition)| {
+            let has = |rows: &HashMap<_, Row>| rows.get(id).is_some_and(|row| row.label.is_none());
+            let mut others = self.partitions.iter().filter(|(_, rows)| has(rows));
+            others.next().map(|(&other, _)| (&**id, partition, other))
         })
     }
 

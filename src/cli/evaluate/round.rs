@@ -148,6 +148,7 @@ impl Round {
         let (held, dropped) = (self.window.held(), self.window.take_dropped());
         self.complaints.evicted(dropped, self.config.evaluate.window_rows);
         self.board.dropped(dropped);
+        self.complaints.stray(&self.window);
         let is_ready = waits_for.is_empty();
         let partitions = self.joint.partitions().iter().copied().collect();
         self.board.show(|report| {
@@ -250,6 +251,7 @@ fn speak(config: &Config, message: &Message) -> Result<(String, Option<i64>), Fa
 struct Complaints {
     unusable: [Option<Instant>; 2],
     evicted: Option<Instant>,
+    stray: Option<Instant>,
     reports: Option<Instant>,
     idle: Vec<&'static str>,
     unsaid: u64,
@@ -271,6 +273,17 @@ impl Complaints {
                 evicted,
                 rows_max,
                 "the window is full, and its oldest events go before their time: raise `evaluate.window_rows`, or lower `evaluate.window_minutes`"
+            );
+        }
+    }
+
+    fn stray(&mut self, window: &Window) {
+        if let Some((id, partition, other)) = window.stray()
+            && is_due(&mut self.stray, SAY_AGAIN)
+        {
+            tracing::warn!(
+                id,
+                "a label stands on partition {partition}, and its prediction on partition {other}: labels have to be keyed as the events are, and by the same partitioner (`murmur2_random` of librdkafka is that of Java's clients)"
             );
         }
     }

@@ -82,6 +82,19 @@ fn what_is_too_old_leaves_and_is_counted_by_the_side_that_was_alone() {
 }
 
 #[test]
+fn a_label_that_was_sent_by_another_partitioner_is_found() {
+    let mut window = Window::new(10);
+    window.labelled(0, 1, told("a", 1.0));
+    window.labelled(1, 1, told("b", 1.0));
+    window.predicted(1, 1, said("b", "1", 1.0)).unwrap();
+    assert_eq!(window.stray(), None);
+    window.predicted(2, 1, said("a", "1", 1.0)).unwrap();
+    assert_eq!(window.stray(), Some(("a", 0, 2)));
+    window.predicted(0, 1, said("a", "1", 1.0)).unwrap();
+    assert_eq!(window.stray(), None);
+}
+
+#[test]
 fn of_too_many_the_oldest_goes() {
     let mut window = Window::new(3);
     for (time, id) in [(3, "c"), (1, "a"), (2, "b"), (4, "d")] {

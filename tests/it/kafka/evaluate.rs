@@ -1,12 +1,14 @@
 //! How good predictions were: `foretell evaluate` beside instances that predict, with labels that come late.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use foretell::bus::publish::Publisher;
 use foretell::quality::metrics::Classification;
+use rdkafka::producer::BaseRecord;
 use serde_json::Value;
 
 use super::deployment::Deployment;
@@ -69,8 +71,8 @@ fn flights(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flights").join(file)
 }
 
-/// The first lines of a compressed file, with the id of each.
-fn lines(file: &str, count: usize) -> Vec<(String, String)> {
+/// The lines of a compressed file, with the id of each.
+fn lines(file: &str) -> Vec<(String, String)> {
     let file = std::fs::File::open(flights(file)).expect("the example has it");
     let lines = BufReader::new(zstd::Decoder::new(file).expect("it is compressed")).lines();
     let line = |line: std::io::Result<String>| {
@@ -78,7 +80,7 @@ fn lines(file: &str, count: usize) -> Vec<(String, String)> {
         let value: Value = serde_json::from_str(&line).expect("each line is JSON");
         (value["id"].as_str().expect("an id").to_owned(), line)
     };
-    lines.take(count).map(line).collect()
+    lines.map(line).collect()
 }
 
 fn publish(deployment: &Deployment, topic: &str, keyed: &[(String, String)]) {
@@ -87,6 +89,15 @@ fn publish(deployment: &Deployment, topic: &str, keyed: &[(String, String)]) {
         publisher.send(topic, Some(key.as_bytes()), value.as_bytes()).expect("it is short");
     }
     publisher.flush(SOON).expect("the broker takes them");
+}
+
+/// The same as a feeder does it: by the partitioner of librdkafka.
+fn publish_as_fed(deployment: &Deployment, topic: &str, keyed: &[(String, String)]) {
+    let producer = topics::producer(deployment, &Arc::default());
+    for (key, value) in keyed {
+        producer.send(BaseRecord::to(topic).key(key).payload(value)).expect("the queue has room");
+    }
+    topics::flush(&producer);
 }
 
 /// What the topics say, computed apart: class and probability by id, joined with the labels.
@@ -118,31 +129,35 @@ fn evaluators_share_the_labelled_events_and_agree_with_a_training() {
     let bundle = flights("bundles/1").display().to_string();
     let deployment =
         deployment.with("model.name", "late-arrival").with("model.bundle", bundle.as_str());
-    let (events, known) = (lines("events.jsonl.zst", EVENTS), lines("labels.jsonl.zst", EVENTS));
+    let mut events = lines("events.jsonl.zst");
+    events.truncate(EVENTS);
+    let ids: BTreeSet<_> = events.iter().map(|(id, _)| id.clone()).collect();
+    let known: Vec<_> =
+        lines("labels.jsonl.zst").into_iter().filter(|(id, _)| ids.contains(id)).collect();
     publish(&deployment, &deployment.topics.events, &events);
     let predictor = deployment.start();
     let mut one = deployment.begin("evaluate", &[]);
     // Predictions come first, labels late.
-    let predicted = eventually(SOON, "predictions without a label", || {
+    eventually(SOON, "predictions without a label", || {
         let count = topics::read(&deployment, &deployment.topics.predictions).len() as u64;
         let waiting = status(&one)["held"]["predictions"].as_u64()?;
-        (topics::is_settled(&deployment, PARTITIONS) && waiting == count && count > 0)
-            .then_some(count)
+        (topics::is_settled(&deployment, PARTITIONS) && waiting == count && count > 0).then_some(())
     });
+    let wanted = judged(&deployment, &known);
+    let paired: u64 = wanted.confusion.iter().flatten().sum();
     publish(&deployment, &labels, &known);
     let strange = [r#"{"id":"nobody","label":1}"#, r#"{"label":1}"#, "no label"];
     topics::publish_all(&deployment, &labels, "strange", &strange.map(str::to_owned));
-    await_pairs(&[&one], predicted);
+    await_pairs(&[&one], paired);
     drop(predictor);
 
-    let wanted = judged(&deployment, &known);
     let binary = wanted.binary.expect("two classes");
-    let alone = EVENTS as f64 - predicted as f64 + 1.0;
+    let alone = known.len() as f64 - paired as f64 + 1.0;
     let text = eventually(SOON, "quality of all pairs", || {
         let text = metrics(&one);
         let is_there = |name: &str, value: f64| series(&text, name) == Some(value);
         let is_complete =
-            is_there(r#"foretell_quality_rows{version="1",label="usable"}"#, predicted as f64)
+            is_there(r#"foretell_quality_rows{version="1",label="usable"}"#, paired as f64)
                 && is_there(r#"foretell_evaluate_rows{what="labels"}"#, alone)
                 && is_there(
                     r#"foretell_evaluate_records_total{side="label",outcome="unusable"}"#,
@@ -176,17 +191,17 @@ fn evaluators_share_the_labelled_events_and_agree_with_a_training() {
     // A second one takes its share, and leaves it again.
     let mut two = deployment.begin("evaluate", &[]);
     await_shares(SOON, PARTITIONS, &[&one, &two]);
-    await_pairs(&[&one, &two], predicted);
+    await_pairs(&[&one, &two], paired);
     let shares = [&one, &two].map(|evaluator| pairs(evaluator).unwrap_or_default());
     assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
     let (end, _) = two.terminate(SOON);
     assert_eq!(end.code, Some(0), "{}", end.said);
-    await_pairs(&[&one], predicted);
+    await_pairs(&[&one], paired);
     // Nothing is stored: who starts anew reads it all again.
     let (end, _) = one.terminate(SOON);
     assert_eq!(end.code, Some(0), "{}", end.said);
     let again = deployment.begin("evaluate", &[]);
-    await_pairs(&[&again], predicted);
+    await_pairs(&[&again], paired);
     let reports = topics::read(&deployment, &deployment.topics.reports);
     let own = reports.iter().filter(|record| {
         record.key.as_deref().is_some_and(|key| {
@@ -230,7 +245,7 @@ fn a_version_that_is_not_good_enough_is_sent_back_once() {
     let mut probe = Probe::new(&deployment);
     probe.await_all(SOON);
     // Version 2 says 20 where 10 was right.
-    publish(&deployment, &labels, &labels_for(1, 0..1_000));
+    publish_as_fed(&deployment, &labels, &labels_for(1, 0..1_000));
     await_report(&deployment, "the version before", |report| {
         let served = report.served.as_ref();
         served.is_some_and(|it| it.version == "1" && it.control_offset == Some(1))
@@ -243,7 +258,7 @@ fn a_version_that_is_not_good_enough_is_sent_back_once() {
     // What serves now is good, and nothing more is said.
     feeder::burst(&deployment, 1_000);
     probe.await_all(SOON);
-    publish(&deployment, &labels, &labels_for(1, 1_000..2_000));
+    publish_as_fed(&deployment, &labels, &labels_for(1, 1_000..2_000));
     await_pairs(&[&evaluator], 2_000);
     let shown = eventually(SOON, "version 1 to be judged", || {
         let status = status(&evaluator);
@@ -265,7 +280,10 @@ fn training_is_asked_for_once_whoever_starts_again() {
     feeder::burst(&deployment, 600);
     let mut probe = Probe::new(&deployment);
     probe.await_all(SOON);
+    // By another partitioner, and then by that of the events.
     publish(&deployment, &labels, &labels_for(2, 0..600));
+    evaluator.await_saying(SOON, &["a label stands on partition", "murmur2_random"]);
+    publish_as_fed(&deployment, &labels, &labels_for(2, 0..600));
     let asked = eventually(SOON, "a wish for training", || {
         said(&deployment, "retrain-request").into_iter().next()
     });
