@@ -52,7 +52,7 @@ soak: ## MINUTES=30 at a fixed rate: memory, file descriptors, threads and laten
 # Of each fuzzer.
 SECONDS ?= 60
 
-fuzz: ## the fuzzers, SECONDS=60 each: events, control messages, manifests, model files
+fuzz: ## the fuzzers, SECONDS=60 each: events, labels, control messages, manifests, model files
 	@tests/setup.sh demo
 	@tests/fuzz/fuzz.sh $(SECONDS)
 

@@ -43,8 +43,8 @@ use crate::serving::{Served, Serving};
 use crate::stop::Stop;
 use crate::worker::Worker;
 use rounds::work;
-pub use threads::signal;
-use threads::{Ended, drain_all, note, spawn, wished};
+pub use threads::{Ended, note, signal, spawn};
+use threads::{drain_all, wished};
 
 /// An instance, ready to start.
 pub struct App {
@@ -69,7 +69,7 @@ impl App {
     /// # Errors
     /// Whatever would keep the instance from serving and will not mend itself.
     pub fn build(config: Config) -> Result<Self, Fatal> {
-        let listener = bind(config.http.listen)?;
+        let listener = bind(config.http.listen, "http.listen")?;
         let encoder = Encoder::new(&config.topics.events, &config.output);
         let settings = gate_settings(&config, &encoder);
         let configured = match &config.model.bundle {
@@ -330,7 +330,11 @@ impl Told {
 }
 
 /// Binds before anything is joined: a port in use is a fault of the configuration.
-fn bind(listen: Listen) -> Result<Option<TcpListener>, Fatal> {
+/// `key` says where.
+///
+/// # Errors
+/// It cannot be listened to.
+pub fn bind(listen: Listen, key: &str) -> Result<Option<TcpListener>, Fatal> {
     let Listen::At(address) = listen else { return Ok(None) };
     let bound = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
@@ -339,25 +343,33 @@ fn bind(listen: Listen) -> Result<Option<TcpListener>, Fatal> {
     match bound {
         Ok(listener) => Ok(Some(listener)),
         Err(error) => Err(Fatal::Configuration(format!(
-            "cannot listen on {address}: {error}\n\nhint: set `http.listen` to a free address, or to \"off\""
+            "cannot listen on {address}: {error}\n\nhint: set `{key}` to a free address, or to \"off\""
         ))),
     }
 }
 
 /// Who this instance is: unique among all, by the configured name, or by host, process and time.
 fn identity(config: &Config, configured: Option<&Version>) -> Identity {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "unknown".into() } else { host.trim().to_owned() };
+    let host = host();
     let group = &config.consumer.group_id;
     let instance = match &config.delivery.instance_id {
         Some(id) => format!("{group}-{id}"),
-        None => {
-            let now = jiff::Timestamp::now().as_nanosecond();
-            format!("{group}-{host}-{}-{now:x}", std::process::id())
-        }
+        None => unique(group, &host),
     };
     let configured = configured.map(named);
     Identity { instance, host, model: config.model.name.clone(), configured }
+}
+
+/// The name of this machine.
+pub fn host() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if host.trim().is_empty() { "unknown".into() } else { host.trim().to_owned() }
+}
+
+/// A name that no other process of the group has.
+pub fn unique(group: &str, host: &str) -> String {
+    let now = jiff::Timestamp::now().as_nanosecond();
+    format!("{group}-{host}-{}-{now:x}", std::process::id())
 }
 
 /// Lets the bundle that the configuration names through the gate.

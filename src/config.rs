@@ -32,8 +32,9 @@ pub use fault::{ConfigError, Fault, Place};
 pub use known::Key;
 pub use properties::{Owned, Properties, owned};
 pub use sections::{
-    Batch, Compression, Consumer, DeadLetters, Delivery, Drift, Gate, Guarantee, Http, Kafka, Log,
-    LogFormat, Model, OutOfRange, Output, Probation, Protocol, Reports, Run, StartFrom, Topics,
+    Batch, Compression, Consumer, DeadLetters, Delivery, Drift, Evaluate, Gate, Guarantee, Http,
+    Kafka, Log, LogFormat, Model, OutOfRange, Output, Probation, Protocol, Reports, Run, StartFrom,
+    Then, Topics,
 };
 pub use values::{Listen, Pointer, RatioMax, Token, TrustedKey};
 
@@ -58,6 +59,7 @@ pub struct Config {
     pub run: Run,
     pub http: Http,
     pub reports: Reports,
+    pub evaluate: Evaluate,
     pub log: Log,
 }
 

@@ -15,11 +15,15 @@ use crate::model::import::{self, Parsed, Source, recognise};
 use crate::model::linear as coefficients;
 use crate::model::manifest::{Contract, Format, GoldenRow, Manifest};
 use crate::predict::{events, tensors};
+use crate::quality::label::Told;
+use crate::quality::measure::measure;
+use crate::quality::said::Prediction;
+use crate::quality::window::Window;
 
 /// A target by the name that its fuzzer and its folder of inputs have.
 pub type Target = (&'static str, fn(&[u8]));
 
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("event", event),
     ("request", request),
     ("control", control),
@@ -30,6 +34,7 @@ pub const TARGETS: [Target; 10] = [
     ("forest", forest),
     ("linear", linear),
     ("onnx", onnx),
+    ("labelled", labelled),
 ];
 
 /// An event under a contract with a feature of each kind: the decoder says what its specification says.
@@ -93,6 +98,23 @@ pub fn manifest(bytes: &[u8]) {
     let _ = serde_json::from_slice::<Contract>(bytes);
     let _ = serde_json::from_slice::<GoldenRow>(bytes);
     let _ = recognise(bytes);
+}
+
+/// Predictions and labels, a line each: whatever can be joined is measured, in numbers.
+pub fn labelled(bytes: &[u8]) {
+    let mut window = Window::new(8);
+    for (time, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if let Ok(prediction) = Prediction::parse(line) {
+            let _ = window.predicted(0, time as i64, prediction);
+        }
+        if let Ok(told) = Told::parse(line) {
+            window.labelled(0, time as i64, told);
+        }
+    }
+    for quality in measure(&window) {
+        assert!(quality.rows + quality.unusable <= window.held().pairs, "{quality:?}");
+        assert!(quality.metrics.values().all(|value| value.is_finite()), "{quality:?}");
+    }
 }
 
 pub fn lightgbm(bytes: &[u8]) {

@@ -52,6 +52,7 @@ pub mod model;
 pub mod observe;
 pub mod outbox;
 pub mod predict;
+pub mod quality;
 pub mod recent;
 pub mod record;
 pub mod reject;

@@ -36,6 +36,7 @@ pub mod consumer;
 pub mod context;
 pub mod embedded;
 pub mod group;
+pub mod joint;
 pub mod kafka;
 mod look;
 pub mod memory;

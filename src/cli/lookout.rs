@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::control::registry::Configured;
 use crate::model::bundle::{Bundle, Terms};
 use crate::observe::fleet::Fleet;
+use crate::observe::quality::evaluators::Evaluators;
 
 /// How long one look at a topic waits.
 const TICK: Duration = Duration::from_millis(50);
@@ -21,6 +22,7 @@ pub struct Lookout {
     reports: Tail,
     pub history: History,
     pub fleet: Fleet,
+    pub evaluators: Evaluators,
 }
 
 impl Lookout {
@@ -31,12 +33,15 @@ impl Lookout {
     pub fn open(config: &Config) -> Result<Self, Fatal> {
         let name = &config.model.name;
         let mut fleet = Fleet::new(name, config.reports.interval_ms);
+        let mut evaluators = Evaluators::new(name, config.reports.interval_ms);
         let mut reports = Tail::open(&config.kafka, &config.topics.reports)?;
-        reports.read_to_end(patience(config), |record| report(&mut fleet, record))?;
+        reports.read_to_end(patience(config), |record| {
+            report(&mut fleet, &mut evaluators, record);
+        })?;
         // By what the instances say where the bundle is not on this machine.
         let configured = configured(config).or_else(|| fleet.configured());
         let (control, history) = control_log(config, configured.as_ref())?;
-        Ok(Self { control, reports, history, fleet })
+        Ok(Self { control, reports, history, fleet, evaluators })
     }
 
     /// Takes in what has come since, for a tenth of a second.
@@ -45,7 +50,8 @@ impl Lookout {
     /// A topic can no longer be read.
     pub fn look(&mut self) -> Result<(), Fatal> {
         drain(&mut self.control, |record| self.history.take(record))?;
-        drain(&mut self.reports, |record| report(&mut self.fleet, record))
+        let Self { reports, fleet, evaluators, .. } = self;
+        drain(reports, |record| report(fleet, evaluators, record))
     }
 
     /// Asks whether the brokers answer: during an outage the whole fleet seems to be silent.
@@ -88,9 +94,10 @@ fn patience(config: &Config) -> Duration {
     Duration::from_millis(config.kafka.connect_timeout_ms)
 }
 
-fn report(fleet: &mut Fleet, record: &Record) {
-    let instance = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
-    fleet.take(&instance, record.value.as_deref());
+fn report(fleet: &mut Fleet, evaluators: &mut Evaluators, record: &Record) {
+    let name = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
+    fleet.take(&name, record.value.as_deref());
+    evaluators.take(&name, record.value.as_deref());
 }
 
 fn drain(tail: &mut Tail, mut take: impl FnMut(&Record)) -> Result<(), Fatal> {

@@ -7,7 +7,7 @@ pub mod announce;
 mod check;
 mod columns;
 mod demo;
-mod drift;
+mod evaluate;
 pub mod failure;
 pub mod history;
 mod init;
@@ -56,6 +56,8 @@ enum Verb {
     Init(init::Init),
     /// Show every instance, and whether all serve what they shall; exits with 1 if not
     Status(status::Status),
+    /// Say how good predictions were, as their labels become known, until stopped
+    Evaluate(Configured),
     /// Let workers that hold events back write them to the dead letters, and go on
     Resume(resume::Resume),
     /// Score JSON lines from stdin with a bundle, without Kafka
@@ -162,6 +164,7 @@ impl Verb {
             Self::Check(configured) => check::run(&configured),
             Self::Init(init) => init.run(),
             Self::Status(status) => status.run(),
+            Self::Evaluate(configured) => evaluate::run(&configured),
             Self::Resume(resume) => resume.run(),
             Self::Score(score) => score.run(),
             Self::Replay(replay) => replay.run(),

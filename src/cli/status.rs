@@ -1,5 +1,8 @@
 //! `foretell status`: every instance, and whether the fleet has converged.
 
+mod drift;
+mod quality;
+
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -8,9 +11,8 @@ use comfy_table::{CellAlignment, Table};
 use console::Term;
 use indicatif::HumanCount;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::drift;
 use super::failure::Failure;
 use super::lookout::Lookout;
 use super::{Configured, columns};
@@ -32,6 +34,9 @@ pub struct Status {
     /// whole fleet has seen last
     #[arg(long)]
     drift: bool,
+    /// Show how good each version was, by the evaluators' reports (`foretell evaluate`)
+    #[arg(long)]
+    quality: bool,
     /// Print one JSON object: the verdict and all reports
     #[arg(long)]
     json: bool,
@@ -66,11 +71,11 @@ impl Status {
         let goal = lookout.history.wanted();
         let verdict = lookout.fleet.verdict(goal.as_ref(), now);
         let text = match (self.json, self.watch) {
-            (true, false) => format!("{:#}", self.object(&verdict)),
-            (true, true) => self.object(&verdict).to_string(),
-            (false, false) => self.page(&verdict, now),
+            (true, false) => format!("{:#}", self.object(lookout, &verdict, now)),
+            (true, true) => self.object(lookout, &verdict, now).to_string(),
+            (false, false) => self.page(lookout, &verdict, now),
             (false, true) => {
-                let page = self.page(&verdict, now);
+                let page = self.page(lookout, &verdict, now);
                 format!("{}\n\n{page}\n", columns::moment(&rfc3339(now)) + " UTC")
             }
         };
@@ -83,24 +88,26 @@ impl Status {
         Ok(verdict.is_converged())
     }
 
-    fn object(&self, verdict: &Verdict<'_>) -> Value {
+    fn object(&self, lookout: &Lookout, verdict: &Verdict<'_>, now: Timestamp) -> Value {
         let mut object = verdict.json();
         if self.drift {
             object["drift"] = verdict.drift().map_or(Value::Null, |drift| drift.json());
         }
+        if self.quality {
+            object["evaluators"] = json!(lookout.evaluators.living(now).collect::<Vec<_>>());
+        }
         object
     }
 
-    fn page(&self, verdict: &Verdict<'_>, now: Timestamp) -> String {
-        let page = page(verdict, now);
-        if !self.drift {
-            return page;
+    fn page(&self, lookout: &Lookout, verdict: &Verdict<'_>, now: Timestamp) -> String {
+        let mut pages = vec![page(verdict, now)];
+        if self.drift {
+            pages.push(drift::page(verdict.drift().as_ref()));
         }
-        let drift = verdict.drift().map_or_else(
-            || "drift: no instance knows what the events were like in training; `foretell model pack --reference` tells them".into(),
-            |fleet| drift::page(&fleet),
-        );
-        format!("{page}\n\n{drift}")
+        if self.quality {
+            pages.push(quality::page(&lookout.evaluators.living(now).collect::<Vec<_>>()));
+        }
+        pages.join("\n\n")
     }
 }
 

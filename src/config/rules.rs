@@ -13,7 +13,7 @@ use super::{Config, sections};
 pub(super) fn check(config: &Config, layers: &mut Layers) {
     let mut rules = Rules { layers };
     rules.bounds(config);
-    rules.topics(&config.topics);
+    rules.topics(&config.topics, config.evaluate.labels.as_ref());
     rules.protocol(&config.consumer);
     rules.properties(&config.kafka);
     rules.http(&config.http);
@@ -26,7 +26,7 @@ struct Rules<'a> {
 
 impl Rules<'_> {
     fn bounds(&mut self, config: &Config) {
-        let Config { batch, consumer, delivery, .. } = config;
+        let Config { batch, consumer, delivery, evaluate, .. } = config;
         let rows_max = ("batch.rows_max", batch.rows_max as u64);
         let bytes_max = ("batch.bytes_max", batch.bytes_max as u64);
         let session = ("consumer.session_timeout_ms", consumer.session_timeout_ms);
@@ -57,6 +57,12 @@ impl Rules<'_> {
             poll,
             "a worker asks for no events while its transaction is open",
         );
+        self.at_most(
+            ("evaluate.rows_min", evaluate.rows_min),
+            1,
+            ("evaluate.window_rows", evaluate.window_rows as u64),
+            "no more labelled events than that are held",
+        );
         if consumer.protocol == Protocol::Classic {
             self.at_most(
                 ("consumer.heartbeat_interval_ms", consumer.heartbeat_interval_ms),
@@ -86,7 +92,7 @@ impl Rules<'_> {
         self.broken(&[key, limit_key], message, format!("lower `{key}` or raise `{limit_key}`"));
     }
 
-    fn topics(&mut self, topics: &sections::Topics) {
+    fn topics(&mut self, topics: &sections::Topics, labels: Option<&String>) {
         let named = [
             ("topics.events", &topics.events),
             ("topics.predictions", &topics.predictions),
@@ -95,7 +101,8 @@ impl Rules<'_> {
             ("topics.reports", &topics.reports),
         ];
         let shadow = topics.shadow.as_ref().map(|topic| ("topics.shadow", topic));
-        let named: Vec<_> = named.into_iter().chain(shadow).collect();
+        let labels = labels.map(|topic| ("evaluate.labels", topic));
+        let named: Vec<_> = named.into_iter().chain(shadow).chain(labels).collect();
         for (index, (key, topic)) in named.iter().enumerate() {
             if !is_topic_name(topic) {
                 let hint = "letters, digits, `.`, `_` and `-`, at most 249 of them".into();

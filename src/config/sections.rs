@@ -4,6 +4,8 @@
 //! schema derived from them tells the loader which keys exist and what they may hold. `Serialize`
 //! is derived because that schema carries the defaults.
 
+mod evaluate;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::properties::Properties;
 use super::values::{Listen, Pointer, RatioMax, Token, TrustedKey};
+pub use evaluate::{Evaluate, Then};
 
 /// How the brokers are reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

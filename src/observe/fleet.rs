@@ -10,6 +10,7 @@ mod verdict;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::health::Latch;
@@ -70,18 +71,25 @@ enum Life {
 impl Fleet {
     /// Of no instances yet, which are expected to report every `interval_ms`.
     pub fn new(model: &str, interval_ms: u64) -> Self {
-        let missed = interval_ms.saturating_mul(REPORTS_MISSED);
-        let missed = SignedDuration::from_millis(i64::try_from(missed).unwrap_or(i64::MAX));
         Self {
             model: model.into(),
-            silent_after: missed.max(SILENT_AFTER_MIN),
+            silent_after: silent_after(interval_ms),
             reports: BTreeMap::new(),
             unread: BTreeMap::new(),
         }
     }
 
-    /// Takes in a record of the reports topic; without a value, the instance is forgotten.
+    /// Takes in a record of the reports topic; without a value, the instance is forgotten. What others than
+    /// instances report there says which `kind` it is of.
     pub fn take(&mut self, instance: &str, value: Option<&[u8]>) {
+        #[derive(Deserialize)]
+        struct Kind {
+            #[serde(rename = "kind")]
+            _kind: String,
+        }
+        if value.is_some_and(|value| serde_json::from_slice::<Kind>(value).is_ok()) {
+            return;
+        }
         self.reports.remove(instance);
         self.unread.remove(instance);
         match value.map(read) {
@@ -156,6 +164,13 @@ impl Fleet {
             (_, true) => Life::Gone,
         }
     }
+}
+
+/// Who reports every `interval_ms` is silent after so long.
+pub fn silent_after(interval_ms: u64) -> SignedDuration {
+    let missed = interval_ms.saturating_mul(REPORTS_MISSED);
+    let missed = SignedDuration::from_millis(i64::try_from(missed).unwrap_or(i64::MAX));
+    missed.max(SILENT_AFTER_MIN)
 }
 
 fn read(value: &[u8]) -> Result<(Timestamp, Report), Unread> {

@@ -206,7 +206,7 @@ async fn page() -> Response {
     ([(CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(include_str!("page.html"))).into_response()
 }
 
-fn answer(good: bool, body: serde_json::Value) -> Response {
+pub(super) fn answer(good: bool, body: serde_json::Value) -> Response {
     let code = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, [(CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }

@@ -19,7 +19,7 @@ use crate::reject::Reason;
 use crate::worker::Turn;
 
 /// Of no use to this exporter, but the interface wants it.
-static METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, None);
+pub(super) static METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, None);
 
 /// Every `type` of a control message. What a stranger calls an unknown one is not told: as a label
 /// it would have no bound.
@@ -45,7 +45,7 @@ impl Metrics {
     /// Each outcome that can be named beforehand stands at 0 from the start: a rate over a series
     /// that appears with its first failure would not see that failure.
     pub fn new() -> Self {
-        let metrics = Self(recorder());
+        let metrics = Self(recorder(&[table::ALL]));
         metrics.count(&table::EVENTS, &[], 0);
         metrics.count(&table::TOMBSTONES, &[], 0);
         metrics.count(&table::MODEL_SWAPS, &[], 0);
@@ -158,7 +158,7 @@ impl Default for Metrics {
 
 /// The gauges, by a recorder that lives for this one answer.
 fn gauges(report: &Report) -> String {
-    let recorder = recorder();
+    let recorder = recorder(&[table::ALL]);
     let set = |metric: &Metric, labels: &[&str], value: f64| {
         debug_assert_eq!(metric.kind, Kind::Gauge, "{}", metric.name);
         recorder.register_gauge(&key(metric, labels), &METADATA).set(value);
@@ -207,10 +207,11 @@ fn gauges(report: &Report) -> String {
     recorder.handle().render()
 }
 
-/// A recorder that knows the table.
-fn recorder() -> PrometheusRecorder {
+/// A recorder that knows these lists of the table.
+pub(super) fn recorder(lists: &[&[Metric]]) -> PrometheusRecorder {
+    let metrics = || lists.iter().copied().flatten();
     let mut builder = PrometheusBuilder::new();
-    for metric in table::ALL {
+    for metric in metrics() {
         if let Kind::Histogram(buckets) = metric.kind {
             let name = Matcher::Full(metric.name.into());
             builder = builder
@@ -219,7 +220,7 @@ fn recorder() -> PrometheusRecorder {
         }
     }
     let recorder = builder.build_recorder();
-    for metric in table::ALL {
+    for metric in metrics() {
         let (name, help) = (KeyName::from_const_str(metric.name), metric.help.into());
         match metric.kind {
             Kind::Counter => recorder.describe_counter(name, None, help),
@@ -231,7 +232,7 @@ fn recorder() -> PrometheusRecorder {
 }
 
 /// A series of `metric`: values for the labels that the table gives it, in that order.
-fn key(metric: &Metric, values: &[&str]) -> Key {
+pub(super) fn key(metric: &Metric, values: &[&str]) -> Key {
     debug_assert_eq!(metric.labels.len(), values.len(), "labels of {}", metric.name);
     let label = |(&name, &value): (&&'static str, &&str)| Label::new(name, value.to_owned());
     let labels: Vec<_> = metric.labels.iter().zip(values).map(label).collect();

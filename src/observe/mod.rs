@@ -8,7 +8,8 @@
 //!         ──refused─▶ └────────┘ ──latches, pulses──▶ health ─▶ /readyz /livez
 //! ```
 //!
-//! [`fleet`] is the other end of the reports topic: it makes one verdict of all reports.
+//! [`fleet`] is the other end of the reports topic: it makes one verdict of all reports. [`quality`] is what an
+//! evaluator tells of itself, by the same ways.
 //!
 //! **Invariant**: nothing here is waited for. A fact costs its thread a lock held for microseconds,
 //! once a batch, and no face can hold up a worker.
@@ -22,6 +23,7 @@ pub mod http;
 pub mod inference;
 pub mod metrics;
 pub mod predict;
+pub mod quality;
 pub mod rates;
 pub mod reports;
 pub mod retrain;

@@ -46,19 +46,21 @@ const GATE_SECONDS_BUCKETS: &[f64] =
 const HTTP_SECONDS_BUCKETS: &[f64] =
     &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
-/// Names each metric and lists them all, so that none can be emitted that the table does not hold.
+/// Names each metric of a program and lists them all, so that none can be emitted that the table does not hold.
 macro_rules! table {
-    ($($constant:ident: $kind:expr, $name:literal, $unit:literal, $labels:expr, $help:literal;)*) => {
+    ($list:ident: $program:literal;
+    $($constant:ident: $kind:expr, $name:literal, $unit:literal, $labels:expr, $help:literal;)*) => {
         $(pub const $constant: Metric =
             Metric { name: $name, kind: $kind, unit: $unit, labels: &$labels, help: $help };)*
-        /// Every metric, in the order of the documentation.
-        pub const ALL: &[Metric] = &[$($constant),*];
+        #[doc = concat!("Every metric of ", $program, ", in the order of the documentation.")]
+        pub const $list: &[Metric] = &[$($constant),*];
     };
 }
 
 use Kind::{Counter, Gauge, Histogram};
 
 table! {
+    ALL: "an instance";
     EVENTS: Counter, "foretell_events_total", "events", [],
         "Events dealt with: predictions, dead letters and tombstones";
     PREDICTIONS: Counter, "foretell_predictions_total", "predictions", ["version"],
@@ -123,12 +125,32 @@ table! {
         "Time of a request to be scored over HTTP, from its head to its answer";
 }
 
+table! {
+    EVALUATOR: "`foretell evaluate`, beside `READY` and `ASKS`";
+    QUALITY: Gauge, "foretell_quality", "of the metric", ["version", "metric"],
+        "How good a version was on the labelled events of the window: auc, log_loss, brier, accuracy, f1; rmse, mae, r2";
+    QUALITY_ROWS: Gauge, "foretell_quality_rows", "events", ["version", "label"],
+        "Labelled events of a version: usable ones, by which it is judged, and those with a label that it cannot have";
+    QUALITY_CALIBRATION: Gauge, "foretell_quality_calibration", "share", ["version", "from", "what"],
+        "Predicted and observed share of class 1, by probability in tenths";
+    EVALUATE_ROWS: Gauge, "foretell_evaluate_rows", "events", ["what"],
+        "Events in the window: pairs, predictions without a label, labels without a prediction";
+    EVALUATE_PARTITIONS: Gauge, "foretell_evaluate_partitions", "partitions", [],
+        "Partitions of predictions and labels assigned to this evaluator";
+    EVALUATE_RECORDS: Counter, "foretell_evaluate_records_total", "records", ["side", "outcome"],
+        "Predictions and labels that were read: taken, unusable, of another model, tombstones";
+    EVALUATE_EXPIRED: Counter, "foretell_evaluate_expired_total", "records", ["side"],
+        "Predictions and labels that left the window without the other";
+    EVALUATE_EVICTED: Counter, "foretell_evaluate_evicted_total", "events", [],
+        "Events that left the window because it was full";
+}
+
 /// The table for the documentation.
 pub fn markdown() -> String {
     let mut text = String::from(
         "| Metric | Kind | Unit | Labels | Meaning |\n| --- | --- | --- | --- | --- |\n",
     );
-    for metric in ALL {
+    for metric in ALL.iter().chain(EVALUATOR) {
         let Metric { name, unit, help, .. } = metric;
         let kind = match metric.kind {
             Counter => "counter",
@@ -149,11 +171,12 @@ mod tests {
 
     #[test]
     fn names_follow_the_conventions() {
-        for Metric { name, kind, unit, .. } in ALL {
+        let all = || ALL.iter().chain(EVALUATOR);
+        for Metric { name, kind, unit, .. } in all() {
             assert!(name.starts_with("foretell_"), "{name}");
             assert_eq!(name.ends_with("_total"), *kind == Counter, "{name}");
             assert_eq!(name.ends_with("_seconds"), *unit == "seconds", "{name}");
-            assert_eq!(ALL.iter().filter(|other| other.name == *name).count(), 1, "{name}");
+            assert_eq!(all().filter(|other| other.name == *name).count(), 1, "{name}");
         }
     }
 
@@ -169,7 +192,7 @@ mod tests {
     #[test]
     fn the_documentation_has_a_line_for_each() {
         let text = markdown();
-        assert_eq!(text.lines().count(), ALL.len() + 2);
+        assert_eq!(text.lines().count(), ALL.len() + EVALUATOR.len() + 2);
         assert!(text.contains("| `foretell_batch_seconds` | histogram | seconds | `stage` |"));
     }
 }

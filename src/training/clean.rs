@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayViewMut1, Axis};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::example::{self, Example};
 use crate::cli::failure::Failure;
 use crate::config::Config;
 use crate::features::decode::{Decoder, Limits};
-use crate::model::manifest::{Contract, Task, TaskKind};
+use crate::model::manifest::Contract;
+use crate::quality::label::Label;
 
 /// What was taken out, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -53,7 +53,8 @@ pub fn clean(examples: Vec<Example>, contract: &Contract) -> Result<(Table, Coun
             counts.duplicates += 1;
             continue;
         }
-        let Some(y) = target(&example.label, &contract.task) else {
+        let label = Label::of(&example.label);
+        let Some(y) = label.and_then(|label| label.target(&contract.task)) else {
             counts.bad_labels += 1;
             continue;
         };
@@ -85,33 +86,6 @@ fn table(rows: Vec<(Example, f64, Vec<f64>)>, features: usize) -> Table {
         examples.push(example);
     }
     Table { examples, x, y }
-}
-
-/// A label as the number that models are fitted on.
-fn target(label: &Value, task: &Task) -> Option<f64> {
-    if !task.is_classifier() {
-        return label.as_f64().filter(|value| value.is_finite());
-    }
-    let class = match label {
-        Value::Bool(is) if task.kind == TaskKind::Binary => usize::from(*is),
-        Value::String(name) => task.labels.iter().position(|label| label == name)?,
-        number => {
-            let number = number.as_f64()?;
-            let class = number as usize;
-            // Neither 0.5 nor −1.
-            (class as f64 == number).then_some(class)?
-        }
-    };
-    (class < classes(task)).then_some(class as f64)
-}
-
-/// How many classes a task has; 1 for a regression.
-pub fn classes(task: &Task) -> usize {
-    match task.kind {
-        TaskKind::Binary => 2,
-        TaskKind::Multiclass => task.labels.len(),
-        _ => 1,
-    }
 }
 
 impl Table {
@@ -161,8 +135,8 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use serde_json::value::RawValue;
+    use serde_json::{Value, json};
 
     use super::*;
 

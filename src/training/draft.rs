@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use ndarray::{Array2, ArrayView2};
 use serde_json::json;
 
-use super::clean::{Table, classes};
+use super::clean::Table;
 use super::evaluate::{Measured, measure};
 use super::fit::{FitError, Fitted, fit};
 use super::settings::Settings;
@@ -17,6 +17,7 @@ use crate::model::manifest::{Contract, GoldenRow, Window};
 use crate::model::packing::Contents;
 use crate::model::reference::{ROWS_MIN, Reference};
 use crate::model::{Model, Scratch};
+use crate::quality::label::classes;
 
 pub struct Draft<'a> {
     pub settings: &'a Settings,

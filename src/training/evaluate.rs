@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::clean::Table;
 use super::corner;
-use super::metrics::{Classification, Regression, Undefined};
 use super::settings::{Bounds, Settings};
 use crate::cli::failure::Failure;
 use crate::features::contract::{Feature, Kind, Term};
 use crate::model::manifest::{Task, TaskKind};
 use crate::model::version::Version;
+use crate::quality::metrics::{Classification, Regression, Undefined};
 use crate::score::Scorer;
 
 /// Rows that are scored at a time.

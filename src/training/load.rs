@@ -14,6 +14,7 @@ use crate::bus::range::Edge;
 use crate::bus::tail::Tail;
 use crate::cli::failure::Failure;
 use crate::cli::{configuration, reading};
+use crate::quality::label::id;
 
 /// What was read, and what of it is of no use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -153,15 +154,6 @@ fn note(labels: &mut Labels, label: &Value, counts: &mut Counts) -> Result<(), S
     counts.labels += 1;
     labels.insert(id, value.clone());
     Ok(())
-}
-
-/// An id as text: `7` and `"7"` are the same.
-fn id(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
 }
 
 fn time_ms(value: &Value) -> Option<i64> {

@@ -16,7 +16,6 @@ pub mod evaluate;
 pub mod example;
 pub mod fit;
 pub mod load;
-pub mod metrics;
 pub mod report;
 pub mod run;
 pub mod served;

@@ -14,7 +14,7 @@ seconds=${1:-60}
 shift || true
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
-  targets=(event request control manifest lightgbm xgboost catboost forest linear onnx)
+  targets=(event request control manifest lightgbm xgboost catboost forest linear onnx labelled)
 fi
 
 if ! cargo fuzz --version >/dev/null 2>&1; then

@@ -72,6 +72,7 @@ fn the_commands_of_the_documents_exist() {
         "docker-compose.yml",
         "docs/control.md",
         "docs/security.md",
+        "docs/training.md",
         "examples/flights/README.md",
     ] {
         for line in document(name).lines().map(str::trim) {

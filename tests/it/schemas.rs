@@ -9,6 +9,7 @@ use foretell::encode::{DeadLetterHeaders, Prediction, Rejection};
 use foretell::model::import::forest::ForestFile;
 use foretell::model::import::linear::LinearFile;
 use foretell::model::manifest::{Contract, GoldenRow, Manifest};
+use foretell::observe::quality::QualityReport;
 use foretell::observe::reports::Report;
 use schemars::{Schema, schema_for};
 
@@ -19,6 +20,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("dead-letter", schema_for!(DeadLetterHeaders)),
         ("control", schema_for!(Message)),
         ("report", schema_for!(Report)),
+        ("quality-report", schema_for!(QualityReport)),
         ("manifest", schema_for!(Manifest)),
         ("golden-row", schema_for!(GoldenRow)),
         ("contract", schema_for!(Contract)),

@@ -250,3 +250,12 @@ fn the_windows_of_a_version_are_added_up_and_others_are_not() {
     assert_eq!(told["outputs"][0]["window"]["counts"], json!([100, 100]));
     assert!(fleet.verdict(None, NOW).drift().is_none());
 }
+
+#[test]
+fn what_others_report_is_none_of_an_instance() {
+    let mut fleet = fleet(&[report("one", "7", 41)]);
+    fleet.take("evaluate-1", Some(br#"{"kind":"quality","at":"1970-01-01T00:00:00.000Z"}"#));
+    let goal = goal(Stage::Serves);
+    let verdict = fleet.verdict(Some(&goal), NOW);
+    assert!(verdict.unread.is_empty() && verdict.is_converged(), "{verdict}");
+}

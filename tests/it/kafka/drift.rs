@@ -86,7 +86,7 @@ fn publish(deployment: &Deployment, events: &[String]) {
 }
 
 /// An hour later, as in a storm.
-fn late(event: &String) -> String {
+fn late(event: &str) -> String {
     let mut event: Value = serde_json::from_str(event).unwrap();
     let delay = event["departure"]["delay"].as_f64().unwrap();
     event["departure"]["delay"] = (delay + 60.0).into();

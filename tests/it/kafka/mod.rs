@@ -26,6 +26,7 @@ mod chaos;
 mod control;
 mod dead_letters;
 mod drift;
+mod evaluate;
 mod exactly_once;
 mod fleet;
 mod http;

@@ -1,6 +1,7 @@
 //! What instances report of themselves on their topic.
 
 use foretell::observe::reports::Report;
+use serde_json::Value;
 
 use super::deployment::Deployment;
 use super::eventually::{SOON, eventually};
@@ -17,7 +18,11 @@ pub fn await_report(
         let records = topics::read(deployment, &deployment.topics.reports);
         // Somebody may have taken a report back: a record without a value.
         let values = records.iter().rev().filter_map(|record| record.value.as_deref());
-        values.map(|value| serde_json::from_slice(value).expect("a report is JSON")).find(&shows)
+        let read =
+            |value: &[u8]| -> Value { serde_json::from_slice(value).expect("a report is JSON") };
+        let reports = values.map(read).filter(|report| report["kind"] == Value::Null);
+        let read = |report| serde_json::from_value(report).expect("an instance's report");
+        reports.map(read).find(&shows)
     })
 }
 

@@ -19,7 +19,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::deployment::Deployment;
-use super::eventually::SOON;
+use super::eventually::{SOON, eventually};
 use super::model;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -114,7 +114,7 @@ fn admin(deployment: &Deployment) -> AdminClient<DefaultClientContext> {
     client(deployment).create().expect("an admin client can be made")
 }
 
-/// Makes a topic with settings of its own. One that is there stays as it is.
+/// Makes a topic with settings of its own, and sees that clients are told of it. One that is there stays as it is.
 pub fn make(deployment: &Deployment, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
     let mut wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     for (key, value) in settings {
@@ -123,6 +123,9 @@ pub fn make(deployment: &Deployment, topic: &str, partitions: i32, settings: &[(
     let admin = admin(deployment);
     pollster::block_on(admin.create_topics([&wanted], &AdminOptions::new()))
         .expect("the broker makes topics");
+    eventually(SOON, &format!("`{topic}` to be there"), || {
+        names(deployment).iter().any(|name| name == topic).then_some(())
+    });
 }
 
 /// Makes a topic, if there is none of this name.

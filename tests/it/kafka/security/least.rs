@@ -208,6 +208,32 @@ fn a_redrive() {
     deed.has_enough();
 }
 
+/// Without a right to report it goes on, as an instance does.
+#[test]
+fn an_evaluator() {
+    let deployment = Secured::shared().deployment("least-evaluate", 2);
+    let labels = format!("{}-labels", deployment.name);
+    topics::make(&deployment, &labels, 2, &[]);
+    let deployment = deployment
+        .with("evaluate.labels", labels.as_str())
+        .with("evaluate.listen", "off")
+        .with("evaluate.mae_max", 1.0);
+    let group = format!("{}-evaluate", deployment.name);
+    let rights = vec![
+        Right::read(&deployment.topics.predictions),
+        Right::read(&labels),
+        Right::read(&deployment.topics.control),
+        Right::new(Operation::Read, Resource::Group, group),
+    ];
+    let deed = deed("evaluate", deployment, rights, "evaluate");
+    deed.needs_each();
+    let mut evaluator = deed.without(None).begin("evaluate", &[]);
+    evaluator.await_saying(SOON, &["rebalanced"]);
+    evaluator.await_saying(SOON, &["reports do not arrive"]);
+    let (end, _) = evaluator.terminate(SOON);
+    assert_eq!(end.code, Some(0), "{}", end.said);
+}
+
 #[test]
 fn init() {
     let secured = Secured::shared();
@@ -245,6 +271,8 @@ fn the_document_has_these_rights() {
         "| | Write | with `--to-topic`, that topic |",
         "| `foretell redrive` | Read | topic dead letters · topic events, for letters that had no room for their event |",
         "| | Write | topics events, dead letters · transactional id `foretell-redrive.` and the dead-letters topic's name |",
+        "| `foretell evaluate` | Read | topics predictions, `evaluate.labels` · group `evaluate.group_id` · with a bound, topic control |",
+        "| | Write | topic reports · to ask by itself, topic control |",
         "| `foretell init` | Create | each topic that it shall make |",
     ] {
         assert!(text.contains(line), "no line: {line}");

@@ -1,7 +1,8 @@
 //! How good predictions are, once it is known what happened. Pure functions of both.
 
 use ndarray::ArrayView2;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::model::largest;
 
@@ -38,7 +39,7 @@ pub struct Binary {
 }
 
 /// The rows with a probability in a range.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bin {
     pub from: f64,
     /// Not part of it, but for the last bin.
@@ -81,9 +82,22 @@ impl Classification {
         probabilities: &[f64],
         threshold: f64,
     ) -> Result<Self, Undefined> {
+        let predicted: Vec<_> =
+            probabilities.iter().map(|p| usize::from(*p >= threshold)).collect();
+        Self::predicted(labels, &predicted, probabilities)
+    }
+
+    /// The same where the predicted classes are told, 0 or 1, and the threshold is not.
+    ///
+    /// # Panics
+    /// If the lengths do not agree or a class is above 1.
+    pub fn predicted(
+        labels: &[usize],
+        predicted: &[usize],
+        probabilities: &[f64],
+    ) -> Result<Self, Undefined> {
         check(labels.len(), probabilities)?;
-        let predicted = probabilities.iter().map(|p| usize::from(*p >= threshold));
-        let confusion = confusion(labels, predicted, 2);
+        let confusion = confusion(labels, predicted.iter().copied(), 2);
         let of_truth = labels.iter().zip(probabilities);
         let of_truth = of_truth.map(|(label, p)| if *label == 1 { *p } else { 1.0 - p });
         let binary = Binary {

@@ -1,9 +1,9 @@
-//! How far a fleet's events have drifted, for people.
+//! `foretell status --drift`: how far the fleet's events are from those of the training.
 
 use comfy_table::{CellAlignment, Table};
 use indicatif::HumanCount;
 
-use super::columns;
+use crate::cli::columns;
 use crate::compare::percent;
 use crate::observe::drift::{Shift, Tally};
 use crate::observe::fleet::FleetDrift;
@@ -13,7 +13,10 @@ const SOME: f64 = 0.1;
 const MUCH: f64 = 0.25;
 
 /// A line that says of what, and a table of features and outputs.
-pub fn page(drift: &FleetDrift) -> String {
+pub fn page(drift: Option<&FleetDrift>) -> String {
+    let Some(drift) = drift else {
+        return "drift: no instance knows what the events were like in training; `foretell model pack --reference` tells them".into();
+    };
     let FleetDrift { version, instances, without, events, since, .. } = drift;
     let without = match without {
         0 => String::new(),
