@@ -86,7 +86,7 @@ fn publish(deployment: &Deployment, events: &[String]) {
 }
 
 /// An hour later, as in a storm.
-fn late(event: &String) -> String {
+fn late(event: &str) -> String {
     let mut event: Value = serde_json::from_str(event).unwrap();
     let delay = event["departure"]["delay"].as_f64().unwrap();
     event["departure"]["delay"] = (delay + 60.0).into();
@@ -141,7 +141,7 @@ fn a_stream_that_has_drifted_is_asked_for_once_and_one_that_has_not_never() {
     });
     assert!(far(&drift).is_empty(), "nothing has moved: {drift:#}");
 
-    let late: Vec<String> = as_they_are.iter().map(late).collect();
+    let late: Vec<String> = as_they_are.iter().map(|event| late(event)).collect();
     publish(&deployment, &late);
     let asked = eventually(SOON, "a request for training", || requests(&deployment).pop());
     // Both have moved far; which of the two farther, the window decides.
