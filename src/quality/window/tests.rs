@@ -179,20 +179,22 @@ proptest! {
             window
         };
         // What it should be: the last of each, of those that are young enough.
-        let mut last: BTreeMap<u8, (Option<(u8, f64)>, Option<f64>)> = BTreeMap::new();
+        let mut last_said: BTreeMap<u8, (u8, f64)> = BTreeMap::new();
         for (number, record) in &numbered {
             if let Record::Prediction(id, version, time) = record && *time >= horizon {
-                last.entry(*id).or_default().0 = Some((*version, *number as f64));
+                last_said.insert(*id, (*version, *number as f64));
             }
         }
+        let mut last_told: BTreeMap<u8, Option<f64>> = BTreeMap::new();
         for record in &labels {
             if let Record::Label(id, label, time) = record && *time >= horizon {
-                last.entry(*id).or_default().1 = label.map(f64::from);
+                last_told.insert(*id, label.map(f64::from));
             }
         }
-        let mut expect: Vec<_> = last.values()
-            .filter_map(|(said, label)| Some((said.as_ref()?, label.as_ref()?)))
-            .map(|((version, value), label)| (version.to_string(), *value, *label))
+        let mut expect: Vec<_> = last_said.iter()
+            .filter_map(|(id, (version, value))| {
+                Some((version.to_string(), *value, last_told.get(id).copied().flatten()?))
+            })
             .collect();
         expect.sort_by(|a, b| a.partial_cmp(b).unwrap());
         let window = run(&choices);
