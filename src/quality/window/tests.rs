@@ -179,20 +179,22 @@ proptest! {
             window
         };
         // What it should be: the last of each, of those that are young enough.
-        let (mut said, mut told) = (BTreeMap::new(), BTreeMap::new());
+        let mut last_said: BTreeMap<u8, (u8, f64)> = BTreeMap::new();
         for (number, record) in &numbered {
             if let Record::Prediction(id, version, time) = record && *time >= horizon {
-                said.insert(*id, (*version, *number as f64));
+                last_said.insert(*id, (*version, *number as f64));
             }
         }
+        let mut last_told: BTreeMap<u8, Option<f64>> = BTreeMap::new();
         for record in &labels {
             if let Record::Label(id, label, time) = record && *time >= horizon {
-                told.insert(*id, label.map(f64::from));
+                last_told.insert(*id, label.map(f64::from));
             }
         }
-        let mut expect: Vec<_> = said.iter()
-            .filter_map(|(id, (version, value))| Some((version, value, (*told.get(id)?)?)))
-            .map(|(version, value, label)| (version.to_string(), *value, label))
+        let mut expect: Vec<_> = last_said.iter()
+            .filter_map(|(id, (version, value))| {
+                Some((version.to_string(), *value, last_told.get(id).copied().flatten()?))
+            })
             .collect();
         expect.sort_by(|a, b| a.partial_cmp(b).unwrap());
         let window = run(&choices);

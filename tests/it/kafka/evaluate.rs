@@ -11,6 +11,7 @@ use foretell::quality::metrics::Classification;
 use rdkafka::producer::BaseRecord;
 use serde_json::Value;
 
+use super::broker::Broker;
 use super::deployment::Deployment;
 use super::eventually::{SOON, eventually, stays};
 use super::instance::{Instance, await_shares};
@@ -27,7 +28,11 @@ const A_WHILE: Duration = Duration::from_secs(4);
 
 /// A deployment with a topic of labels; its name.
 fn deployment(name: &str) -> (Deployment, String) {
-    let deployment = Deployment::new(name, PARTITIONS)
+    deployment_on(Broker::shared(), name)
+}
+
+fn deployment_on(broker: &Broker, name: &str) -> (Deployment, String) {
+    let deployment = Deployment::on(broker, name, PARTITIONS)
         .with("reports.interval_ms", 500)
         .with("evaluate.listen", "127.0.0.1:0");
     let labels = format!("{}-labels", deployment.name);
@@ -344,4 +349,36 @@ fn an_evaluator_of_nothing_is_ready_and_ends_when_it_is_told() {
     assert!(live.starts_with("HTTP/1.1 200 "), "{live}");
     let (end, _) = alone.terminate(SOON);
     assert_eq!(end.code, Some(0), "{}", end.said);
+}
+
+#[test]
+fn an_evaluator_outlasts_its_brokers_and_ends_without_them() {
+    let broker = Broker::start("evaluate-away");
+    let (deployment, labels) = deployment_on(&broker, "evaluate-away");
+    let instance = deployment.start();
+    let mut evaluator = deployment.begin("evaluate", &[]);
+    let mut probe = Probe::new(&deployment);
+    feeder::burst(&deployment, 500);
+    probe.await_all(SOON);
+    publish_as_fed(&deployment, &labels, &labels_for(1, 0..500));
+    await_pairs(&[&evaluator], 500);
+    // What is not settled when the only broker goes may be lost for good, with its marker.
+    eventually(SOON, "the offsets of all events to be settled", || {
+        topics::is_settled(&deployment, PARTITIONS).then_some(())
+    });
+    broker.stop();
+    evaluator.await_saying(SOON, &["the consumer has trouble"]);
+    eventually(SOON, "the evaluator to say that it is cut off", || {
+        status(&evaluator)["waits_for"].to_string().contains("no broker").then_some(())
+    });
+    broker.restart();
+    feeder::burst(&deployment, 500);
+    probe.await_all(SOON);
+    publish_as_fed(&deployment, &labels, &labels_for(1, 500..1_000));
+    await_pairs(&[&evaluator], 1_000);
+    broker.stop();
+    evaluator.await_saying(SOON, &["the consumer has trouble"]);
+    let (end, _) = evaluator.terminate(SOON);
+    assert_eq!(end.code, Some(0), "{}", end.said);
+    drop(instance);
 }
