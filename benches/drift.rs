@@ -27,7 +27,7 @@ const ROUNDS: usize = 200;
 
 fn main() {
     let (version, batches) = stage();
-    let drift = Drift::new(&version, u64::MAX).expect("it has a reference");
+    let drift = Drift::new(&version, u64::MAX, &[]).expect("it has a reference");
     let encoder = Encoder::new("flights", &Output::default());
     let (mut scorer, mut live, mut outbox) =
         (Scorer::new(TILE_ROWS), Live::default(), Outbox::default());

@@ -21,6 +21,8 @@ pub struct Drift {
     version: Arc<Version>,
     grid: Grid,
     window_rows: u64,
+    /// Features that are expected to move.
+    expected: Vec<String>,
     counts: Mutex<Counts>,
 }
 
@@ -62,8 +64,8 @@ pub struct Column<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     Feature,
-    /// A feature that is a part of a time: it moves by itself.
-    Clock,
+    /// A feature that is a part of a time, and so moves by itself, or one that `drift.ignore` names: no reason to train.
+    Expected,
     Output,
 }
 
@@ -74,12 +76,14 @@ impl Column<'_> {
 }
 
 impl Drift {
-    /// Of a version that begins to serve; `None`: its bundle has no reference. A window has `window_rows` events.
-    pub fn new(version: &Arc<Version>, window_rows: u64) -> Option<Self> {
+    /// Of a version that begins to serve; `None`: its bundle has no reference. A window has `window_rows` events;
+    /// the features in `expected` may move.
+    pub fn new(version: &Arc<Version>, window_rows: u64, expected: &[String]) -> Option<Self> {
         let grid = Grid::new(version.reference.as_ref()?, &version.contract);
         let cells = vec![0; grid.cells()];
         let counts = Counts { cells, events: 0, since: None, partition: i32::MAX, last: None };
-        Some(Self { version: Arc::clone(version), grid, window_rows, counts: Mutex::new(counts) })
+        let (version, expected) = (Arc::clone(version), expected.to_vec());
+        Some(Self { version, grid, window_rows, expected, counts: Mutex::new(counts) })
     }
 
     /// The last whole window.
@@ -108,7 +112,8 @@ impl Drift {
         let is_its = |name: &str| name == histogram.name;
         let feature = self.version.contract.iter().find(|feature| is_its(&feature.name));
         match feature.map(|feature| &feature.kind) {
-            Some(Kind::Timestamp { .. }) => What::Clock,
+            Some(Kind::Timestamp { .. }) => What::Expected,
+            _ if self.expected.contains(&histogram.name) => What::Expected,
             _ => What::Feature,
         }
     }

@@ -55,9 +55,9 @@ impl Served {
         Self { version, control_offset, shadow: None, drift: None, conduct: Arc::default() }
     }
 
-    /// The same, with its drift looked for in windows of so many events.
-    pub fn watched(self, window_rows: u64) -> Self {
-        let drift = Drift::new(&self.version, window_rows).map(Arc::new);
+    /// The same, with its drift looked for in windows of so many events; the features in `expected` may move.
+    pub fn watched(self, window_rows: u64, expected: &[String]) -> Self {
+        let drift = Drift::new(&self.version, window_rows, expected).map(Arc::new);
         Self { drift, ..self }
     }
 

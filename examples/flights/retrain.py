@@ -8,6 +8,7 @@ says of itself (brokers, topics, the model's name) is read from the configuratio
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,8 @@ import train
 
 # sysexits.h: the data was wrong in some way.
 EX_DATAERR = 65
+# Where the instances have their credentials from.
+PROPERTIES = "FORETELL_KAFKA_PROPERTIES_"
 # For an answer of the brokers, in seconds.
 PATIENCE = 30
 # The newest flights judge the model, and are not shown to it.
@@ -85,18 +88,23 @@ class Cluster:
 
     def __init__(self, config: Path) -> None:
         told = tomllib.loads(config.read_text(encoding="utf-8"))
-        kafka = told["kafka"]
+        kafka = told.get("kafka", {})
+        servers = os.environ.get("FORETELL_KAFKA_BOOTSTRAP_SERVERS") or kafka["bootstrap_servers"]
         self.topics = {"events": "events", "predictions": "predictions", "control": "control"} | told.get("topics", {})
         self.model = told["model"]["name"]
-        self.properties = kafka.get("properties", {}) | {
-            "bootstrap.servers": kafka["bootstrap_servers"],
-            # Compulsory, and not joined: looking changes nothing.
-            "group.id": "retrain",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "error",
-        }
+        self.properties = (
+            flat(kafka.get("properties", {}))
+            | secrets()
+            | {
+                "bootstrap.servers": servers,
+                # Compulsory, and not joined: looking changes nothing.
+                "group.id": "retrain",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "error",
+            }
+        )
 
     def open(self, topic: str, since: datetime | None = None) -> tuple[Consumer, set[int]]:
         """A reader of all partitions from that time on, or from their beginnings."""
@@ -126,6 +134,26 @@ class Cluster:
         consumer.close()
 
 
+def flat(properties: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """`sasl.password = …` is a table within a table to TOML, and one name to librdkafka."""
+    found = {}
+    for key, value in properties.items():
+        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
+    return found
+
+
+def secrets() -> dict[str, str]:
+    """FORETELL_KAFKA_PROPERTIES_SASL_PASSWORD, or with _FILE behind the name of a file that holds it."""
+    found = {}
+    for name, value in os.environ.items():
+        if name.startswith(PROPERTIES):
+            key = name.removeprefix(PROPERTIES)
+            if key.endswith("_FILE"):
+                key, value = key.removesuffix("_FILE"), Path(value).read_text(encoding="utf-8").strip()
+            found[key.lower().replace("_", ".")] = value
+    return found
+
+
 def load(cluster: Cluster, labels_topic: str, since: datetime) -> History:
     """What foretell refused has no prediction, and is not learnt from.
 
@@ -134,13 +162,16 @@ def load(cluster: Cluster, labels_topic: str, since: datetime) -> History:
     answered, said = {}, {}
     for message in cluster.read(cluster.topics["predictions"], since):
         prediction = json.loads(message.value())
+        if prediction["model"] != cluster.model:
+            continue
         answered[prediction["input"]["partition"], prediction["input"]["offset"]] = prediction["id"]
         said[prediction["id"]] = prediction["probability"]
-    # The last label of a flight counts.
+    # The last label of a flight counts; one that is null takes back what was told before.
     labels = {}
     for message in cluster.read(labels_topic, since):
-        label = json.loads(message.value())
-        labels[label["id"]] = bool(label["label"])
+        told = json.loads(message.value())
+        labels[told["id"]] = was_late(told["label"])
+    labels = {flight: late for flight, late in labels.items() if late is not None}
     # An event that was published twice is learnt from once.
     known = {}
     for message in cluster.read(cluster.topics["events"], since):
@@ -152,6 +183,13 @@ def load(cluster: Cluster, labels_topic: str, since: datetime) -> History:
             known[flight] = events.Departure(flight, scheduled, left, line, labels[flight])
     tell(f"{len(said):,} flights were scored, {len(labels):,} labels are known: {len(known):,} to learn from")
     return History(sorted(known.values(), key=lambda departure: (departure.scheduled, departure.id)), said)
+
+
+def was_late(label: Any) -> bool | None:
+    """A class by its name or number, or a truth."""
+    if label is None:
+        return None
+    return bool(train.LABELS.index(label)) if isinstance(label, str) else bool(label)
 
 
 # --- fit and evaluate ------------------------------------------------------------------------------
@@ -256,6 +294,9 @@ def attempt(cluster: Cluster, foretell: Foretell, arguments: argparse.Namespace)
         return EX_DATAERR
     except Failed as failed:
         return failed.args[0]
+    except (KafkaException, KeyError, ValueError) as error:
+        tell(f"nothing is announced: {type(error).__name__}: {error}")
+        return EX_DATAERR
     return 0
 
 

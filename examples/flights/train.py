@@ -227,8 +227,8 @@ def histogram(column: np.ndarray, kind: Any) -> dict[str, Any]:
 def numbers(column: np.ndarray) -> dict[str, Any]:
     """Bins of about equal shares, each up to its edge; and one beyond the last."""
     known = column[~np.isnan(column)]
-    edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS, method="inverted_cdf"))
-    edges = edges[edges < known.max()]
+    edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS, method="inverted_cdf")) if len(known) else known
+    edges = edges[edges < known.max(initial=-np.inf)]
     counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1)
     return {"edges": edges.tolist(), "counts": counts.tolist(), "missing": len(column) - len(known)}
 

@@ -22,8 +22,6 @@ const SAY_AGAIN_AFTER: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Alarm {
     psi_max: Option<f64>,
-    /// Features that are no reason to ask.
-    ignored: Vec<String>,
     interval: SignedDuration,
     /// When, by the log, a training was asked for last, or a version announced.
     answered: Option<Timestamp>,
@@ -38,7 +36,6 @@ impl Alarm {
         let minutes = i64::try_from(config.interval_minutes).unwrap_or(i64::MAX);
         Self {
             psi_max: config.psi_max.share(),
-            ignored: config.ignore.clone(),
             interval: SignedDuration::from_mins(minutes),
             answered: None,
             seen: None,
@@ -66,7 +63,7 @@ impl Alarm {
             let this = Some((served.control_offset, window.number));
             if self.seen != this {
                 self.seen = this;
-                let reason = reason(drift, &window, psi_max, &self.ignored);
+                let reason = reason(drift, &window, psi_max);
                 // What was to be asked for after the window before stays so if it still holds.
                 let due = self.pending.take().map(|(due, _)| due);
                 let due = due.unwrap_or_else(|| Instant::now() + pause(window.partition));
@@ -93,12 +90,8 @@ fn pause(partition: i32) -> Duration {
 }
 
 /// What is past the bound, the farthest first, if anything is.
-fn reason(drift: &Drift, window: &Window, psi_max: f64, ignored: &[String]) -> Option<String> {
-    let columns = drift.columns(window).filter(|column| match column.what {
-        What::Clock => false,
-        What::Feature => !ignored.contains(&column.reference.name),
-        What::Output => true,
-    });
+fn reason(drift: &Drift, window: &Window, psi_max: f64) -> Option<String> {
+    let columns = drift.columns(window).filter(|column| column.what != What::Expected);
     let far = columns.map(|column| (column, column.psi())).filter(|(_, psi)| *psi > psi_max);
     let mut far: Vec<(Column<'_>, f64)> = far.collect();
     far.sort_by(|(_, one), (_, other)| other.total_cmp(one));
@@ -139,7 +132,7 @@ mod tests {
             "outputs": [{"name": "probability", "edges": [0.5], "counts": [500, 500]}],
         }))
         .unwrap();
-        Served::alone(Arc::new(version), Some(7)).watched(1_000)
+        Served::alone(Arc::new(version), Some(7)).watched(1_000, &[])
     }
 
     /// A window of which a share has an `x` above 4.5; the hour is always the same.
@@ -203,19 +196,17 @@ mod tests {
         assert_eq!(alarm(RatioMax::Share(0.9)).verdict(&served, false), None);
         assert!(alarm(RatioMax::Share(0.8)).verdict(&served, false).is_some());
         let plain =
-            Served::alone(tiny::version("1", &["x"], 4.5, [0.1, 0.9]), Some(7)).watched(1_000);
+            Served::alone(tiny::version("1", &["x"], 4.5, [0.1, 0.9]), Some(7)).watched(1_000, &[]);
         assert_eq!(alarm(RatioMax::Share(0.0)).verdict(&plain, false), None);
     }
 
     #[test]
     fn a_feature_that_is_expected_to_move_is_no_reason_but_what_is_said_of_it_is() {
-        let served = served();
+        let expected = ["x", "probability"].map(str::to_owned);
+        let served = served().watched(1_000, &expected);
         sees(&served, 0.9, 0);
-        let ignore = vec!["x".to_owned(), "probability".to_owned()];
-        let psi_max = RatioMax::Share(0.25);
-        let mut alarm = Alarm::new(&config::Drift { psi_max, ignore, ..config::Drift::default() });
         let wanted = request("drift: the prediction's `probability` PSI 0.88 in 1000 events");
-        assert_eq!(alarm.verdict(&served, false), wanted);
+        assert_eq!(alarm(RatioMax::Share(0.25)).verdict(&served, false), wanted);
     }
 
     #[test]

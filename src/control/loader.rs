@@ -259,7 +259,8 @@ where
         self.trial = if is_exempt { Trial::none() } else { Trial::new(before.as_deref()) };
         self.let_go.clear();
         let served = Served::alone(version, target.control_offset);
-        let served = Arc::new(served.watched(self.setup.drift.window_rows));
+        let drift = &self.setup.drift;
+        let served = Arc::new(served.watched(drift.window_rows, &drift.ignore));
         self.serving.swap(Arc::clone(&served));
         (self.tell)(Event::Swapped { served });
     }
@@ -426,8 +427,11 @@ where
         let promote_when = self.registry.shadow().and_then(|shadow| shadow.promote_when);
         let (trial, recent) = (&mut self.trial, &self.recent);
         let said = trial.verdict(&served, promote_when, probation, gate.lost_max, recent);
-        let is_newer = |offset: i64| Some(offset) > served.control_offset;
-        let is_waited = self.registry.candidates().any(|it| is_newer(it.control_offset));
+        let now = Instant::now();
+        // One that may not serve here answers nothing.
+        let is_waited = self.registry.candidates().any(|it| {
+            Some(it.control_offset) > served.control_offset && !self.refused.stands(it.version, now)
+        });
         said.into_iter()
             .chain(self.alarm.verdict(&served, is_waited))
             .for_each(|message| (self.tell)(Event::Asks(message)));

@@ -64,7 +64,7 @@ fn version() -> Arc<Version> {
 
 /// The largest PSI in a window of these events, and of what.
 fn worst(version: &Arc<Version>, events: &[String]) -> (f64, String) {
-    let drift = Drift::new(version, events.len() as u64).unwrap();
+    let drift = Drift::new(version, events.len() as u64, &[]).unwrap();
     let mut live = Live::default();
     live.begin(&drift, 0);
     score(&mut Scorer::new(100), version, events, |scores| live.count(&drift, scores));
@@ -89,7 +89,7 @@ fn of_a_hundred_windows_that_have_not_moved_none_alarms_and_one_that_has_does() 
 #[test]
 fn a_window_is_whole_when_it_has_its_events_and_the_next_begins_at_nothing() {
     let version = version();
-    let drift = Drift::new(&version, 1_000).unwrap();
+    let drift = Drift::new(&version, 1_000, &[]).unwrap();
     let (mut live, mut scorer) = (Live::default(), Scorer::new(100));
     let mut batch = |events: &[String], partition: i32| {
         live.begin(&drift, partition);
@@ -119,5 +119,5 @@ fn a_window_is_whole_when_it_has_its_events_and_the_next_begins_at_nothing() {
 #[test]
 fn without_a_reference_nothing_is_counted() {
     let version = tiny::version("1", &["x"], 4.5, [0.1, 0.9]);
-    assert!(Drift::new(&version, 1_000).is_none());
+    assert!(Drift::new(&version, 1_000, &[]).is_none());
 }

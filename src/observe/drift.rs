@@ -41,9 +41,9 @@ pub struct Shift {
     pub name: String,
     /// The population stability index, to four digits after the point: 0 is equal, above 0.25 is much.
     pub psi: f64,
-    /// A part of a time: it moves by itself, and is no reason to train.
+    /// A part of a time, which moves by itself, or in `drift.ignore`: no reason to train.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub is_clock: bool,
+    pub is_expected: bool,
     pub training: Tally,
     pub window: Tally,
 }
@@ -91,13 +91,13 @@ impl DriftReport {
 impl Shift {
     fn of(column: Column<'_>) -> Self {
         let (training, window) = (Tally::of(&column.reference.cells()), Tally::of(column.cells));
-        let is_clock = column.what == What::Clock;
-        Self::new(column.reference.name.clone(), is_clock, training, window)
+        let is_expected = column.what == What::Expected;
+        Self::new(column.reference.name.clone(), is_expected, training, window)
     }
 
-    fn new(name: String, is_clock: bool, training: Tally, window: Tally) -> Self {
+    fn new(name: String, is_expected: bool, training: Tally, window: Tally) -> Self {
         let psi = psi(&training.cells(), &window.cells());
-        Self { name, psi: (psi * 1e4).round() / 1e4, is_clock, training, window }
+        Self { name, psi: (psi * 1e4).round() / 1e4, is_expected, training, window }
     }
 
     /// With what another instance has seen of the same feature; `None`: it is not the same.
@@ -106,7 +106,7 @@ impl Shift {
             return None;
         }
         let window = self.window.with(&other.window)?;
-        Some(Self::new(self.name.clone(), self.is_clock, self.training.clone(), window))
+        Some(Self::new(self.name.clone(), self.is_expected, self.training.clone(), window))
     }
 }
 

@@ -192,9 +192,9 @@ fn gauges(report: &Report) -> String {
     }
     if let Some(window) = report.drift.as_ref().and_then(|drift| drift.window.as_ref()) {
         set(&table::DRIFT_WINDOW_EVENTS, &[], window.events as f64);
-        for Shift { name, psi, is_clock, window, .. } in &window.features {
-            // A part of a time moves by itself: whoever wants an alarm does not mean it.
-            if !is_clock {
+        for Shift { name, psi, is_expected, window, .. } in &window.features {
+            // Whoever wants an alarm does not mean what moves by itself.
+            if !is_expected {
                 set(&table::DRIFT_PSI, &[name], *psi);
             }
             set(&table::FEATURE_MISSING, &[name], window.missing_ratio());

@@ -104,7 +104,7 @@ pub fn holding() -> Turn {
 }
 
 pub fn served(version: &str, control_offset: Option<i64>) -> Served {
-    Served::alone(Arc::new(self::version(version)), control_offset).watched(1)
+    Served::alone(Arc::new(self::version(version)), control_offset).watched(1, &[])
 }
 
 /// A window of so many events.

@@ -47,6 +47,15 @@ pub fn measure(window: &Window) -> Vec<Quality> {
     pairs.into_iter().filter_map(of).collect()
 }
 
+/// Of the predictions that a version made by one choice of it alone, if any of them is labelled. What it made of an
+/// earlier one may have been judged already.
+pub fn of_choice(window: &Window, version: &str, control_offset: Option<i64>) -> Option<Quality> {
+    let is_its = |pair: &Pair<'_>| pair.version == version && pair.control_offset == control_offset;
+    let pairs: Vec<_> = window.pairs().filter(is_its).collect();
+    let known = window.known(version).filter(|_| !pairs.is_empty())?;
+    Some(quality(version, known, &pairs))
+}
+
 fn quality(version: &str, known: &Known, pairs: &[Pair<'_>]) -> Quality {
     let task = task(known, pairs);
     let usable: Vec<(f64, &Said)> =
@@ -135,7 +144,10 @@ fn regression(pairs: &[(f64, &Said)]) -> Named {
     let Ok(Regression { rmse, mae, r2 }) = Regression::new(&targets, &values) else {
         return Named::new();
     };
-    vec![("rmse", Some(rmse)), ("mae", Some(mae)), ("r2", r2)]
+    // A square may be too large for a number. It is as bad as can be, and not nothing.
+    let or = |value: f64, worst: f64| Some(if value.is_finite() { value } else { worst });
+    let r2 = r2.and_then(|r2| or(r2, f64::MIN));
+    vec![("rmse", or(rmse, f64::MAX)), ("mae", or(mae, f64::MAX)), ("r2", r2)]
 }
 
 #[cfg(test)]
@@ -228,5 +240,28 @@ mod tests {
         let found = check(&[(ten, "13"), (twenty, "13")], 2, 0, &[("mae", 5.0)]);
         assert!(!found.metrics.contains_key("r2"));
         assert!(check(&[(ten, "true")], 0, 1, &[]).metrics.is_empty());
+        // What runs away breaks every bound.
+        let away = (r#""prediction":1e200"#, "3");
+        let found = check(&[away, (ten, "13")], 2, 0, &[]);
+        assert_eq!((found.metrics["rmse"], found.metrics["r2"]), (f64::MAX, f64::MIN));
+    }
+
+    #[test]
+    fn what_a_version_made_before_it_was_chosen_again_is_not_of_the_choice() {
+        let mut window = Window::new(1000);
+        for (id, choice, label) in [(1, "3", 10), (2, "3", 20), (3, "9", 11), (4, "null", 7)] {
+            let said = format!(
+                r#"{{"id":{id},"prediction":10,"model":"m","version":"2","control_offset":{choice}}}"#
+            );
+            let told = format!(r#"{{"id":{id},"label":{label}}}"#);
+            window.predicted(0, 1, Prediction::parse(said.as_bytes()).unwrap()).unwrap();
+            window.labelled(0, 1, Told::parse(told.as_bytes()).unwrap());
+        }
+        let of = |choice| of_choice(&window, "2", choice).map(|it| (it.rows, it.metrics["mae"]));
+        assert_eq!(
+            [of(Some(3)), of(Some(9)), of(None)],
+            [Some((2, 5.0)), Some((1, 1.0)), Some((1, 3.0))]
+        );
+        assert_eq!((of(Some(4)), measure(&window)[0].rows), (None, 4));
     }
 }

@@ -43,6 +43,8 @@ pub struct Prediction {
     pub id: String,
     pub model: String,
     pub version: String,
+    /// Offset of the control message that chose the version; `None`: the configuration did.
+    pub control_offset: Option<i64>,
     pub said: Said,
     /// What it tells of its classes' names: each with the class' number.
     pub names: Vec<(usize, String)>,
@@ -52,8 +54,16 @@ impl Prediction {
     /// Reads the value of a record; says why it cannot be judged.
     pub fn parse(value: &[u8]) -> Result<Self, String> {
         let record: Record = serde_json::from_slice(value).map_err(|error| error.to_string())?;
-        let Record { id: own, prediction, label, probability, probabilities, model, version } =
-            record;
+        let Record {
+            id: own,
+            prediction,
+            label,
+            probability,
+            probabilities,
+            model,
+            version,
+            control_offset,
+        } = record;
         let id = bounded(id(&own).ok_or("`id` is neither text nor number")?, "`id`")?;
         let version = bounded(version, "`version`")?;
         let class = || class(&prediction).ok_or("`prediction` is no class");
@@ -86,7 +96,7 @@ impl Prediction {
         for (_, name) in &names {
             bounded(name.clone(), "a class' name")?;
         }
-        Ok(Self { id, model, version, said, names })
+        Ok(Self { id, model, version, control_offset, said, names })
     }
 }
 
@@ -104,6 +114,7 @@ struct Record {
     probabilities: Option<Probabilities>,
     model: String,
     version: String,
+    control_offset: Option<i64>,
 }
 
 /// In the order in which they stand there, which is that of the classes: a map of serde_json has lost it.

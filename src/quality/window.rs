@@ -39,8 +39,17 @@ type Stamp = (i64, u64);
 #[derive(Debug)]
 struct Row {
     stamp: Stamp,
-    prediction: Option<(i64, Arc<str>, Said)>,
+    prediction: Option<Made>,
     label: Option<(i64, Label)>,
+}
+
+/// A prediction, when it was made, and by whom.
+#[derive(Debug)]
+struct Made {
+    time_ms: i64,
+    version: Arc<str>,
+    control_offset: Option<i64>,
+    said: Said,
 }
 
 /// What is known of a version by its predictions.
@@ -74,6 +83,8 @@ pub struct Held {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pair<'a> {
     pub version: &'a str,
+    /// Offset of the control message that chose it.
+    pub control_offset: Option<i64>,
     pub said: &'a Said,
     pub label: &'a Label,
 }
@@ -106,9 +117,10 @@ impl Window {
             self.dropped.predictions += 1;
             return Ok(());
         }
-        let Prediction { id, version, said, names, .. } = prediction;
+        let Prediction { id, version, control_offset, said, names, .. } = prediction;
         let version = self.learn(version, &said, names)?;
-        self.change(partition, id, |row| row.prediction = Some((time_ms, version, said)));
+        let made = Made { time_ms, version, control_offset, said };
+        self.change(partition, id, |row| row.prediction = Some(made));
         Ok(())
     }
 
@@ -211,7 +223,7 @@ impl Window {
     pub fn tidy(&mut self) {
         let rows = self.partitions.values().flat_map(HashMap::values);
         let mut left: HashMap<Arc<str>, Known> = HashMap::new();
-        for (_, version, _) in rows.filter_map(|row| row.prediction.as_ref()) {
+        for Made { version, .. } in rows.filter_map(|row| row.prediction.as_ref()) {
             if !left.contains_key(version)
                 && let Some((version, known)) = self.versions.remove_entry(version)
             {
@@ -237,9 +249,9 @@ impl Window {
     pub fn pairs(&self) -> impl Iterator<Item = Pair<'_>> {
         let rows = self.partitions.values().flat_map(HashMap::values);
         rows.filter_map(|row| {
-            let (_, version, said) = row.prediction.as_ref()?;
+            let Made { version, control_offset, said, .. } = row.prediction.as_ref()?;
             let (_, label) = row.label.as_ref()?;
-            Some(Pair { version, said, label })
+            Some(Pair { version, control_offset: *control_offset, said, label })
         })
     }
 
@@ -267,7 +279,7 @@ impl Window {
 impl Row {
     /// That of the older of the two; `None`: it holds nothing.
     fn time(&self) -> Option<i64> {
-        let prediction = self.prediction.as_ref().map(|(time, ..)| *time);
+        let prediction = self.prediction.as_ref().map(|made| made.time_ms);
         let label = self.label.as_ref().map(|(time, _)| *time);
         prediction.into_iter().chain(label).min()
     }

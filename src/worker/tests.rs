@@ -76,7 +76,7 @@ impl Stage {
             "outputs": [{"name": "probability", "edges": [0.5], "counts": [500, 500]}],
         });
         version.reference = serde_json::from_value(reference).ok();
-        let served = Served::alone(version.into(), Some(7)).watched(1_000);
+        let served = Served::alone(version.into(), Some(7)).watched(1_000, &[]);
         let drift = Arc::clone(served.drift.as_ref().expect("it has a reference"));
         self.serving.swap(served.into());
         drift

@@ -89,7 +89,7 @@ fn collecting_scoring_and_encoding_allocate_nothing_per_event() {
     let reference = Reference::of(contract, task, engine, scores.features(), scores.results());
     version.reference = Some(reference);
     let version = Arc::new(version);
-    let drift = Drift::new(&version, u64::MAX).unwrap();
+    let drift = Drift::new(&version, u64::MAX, &[]).unwrap();
     let mut live = Live::default();
     let mut batch = Batch::default();
     let mut outbox = Outbox::forwarding(&["traceparent".into()]);

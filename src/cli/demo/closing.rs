@@ -21,8 +21,11 @@ use crate::control::message::Message;
 const TRAINER: &str = "foretell-train";
 /// It holds no connection that it would have to end well.
 const TRAINER_DRAIN: Duration = Duration::from_secs(1);
-/// From the release to the new version's first prediction.
+/// From the release to the new version's first prediction, beside the time that the flights take which the alarm and the
+/// shadow need.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// Flights that the shadow scores before it is promoted: `config/demo-train.toml`.
+const SHADOWED: u64 = 1_000;
 /// Flights that the new version scores before the tour ends.
 const AFTERWARDS: u64 = 5_000;
 
@@ -46,13 +49,15 @@ impl Tour {
         self.ledger.release();
         let known = Arc::new(flights::Arrivals::unpack()?);
         self.moments.course.arrivals = Some(Arrivals { topic, known });
-        let until = Instant::now() + PATIENCE;
+        // A window that had begun before the release may not show it.
+        let needed = 2 * self.stage.config().drift.window_rows + SHADOWED;
+        let until = Instant::now() + PATIENCE + Duration::from_secs(needed / self.plan.rate);
         self.feed(None, |tour, _| {
             trainer.check()?;
             let scored = tour.moments.course.trained.as_ref();
             let scored = scored.map_or(0, |version| tour.ledger.predictions_by(version));
             if scored == 0 && Instant::now() > until {
-                return Err(tour.does_not_close().into());
+                return Err(tour.does_not_close(&trainer).into());
             }
             Ok(scored >= AFTERWARDS)
         })
@@ -71,6 +76,8 @@ impl Tour {
         let Self { screen, moments, .. } = self;
         let course = &mut moments.course;
         match message {
+            // It asks again while it is so.
+            Message::RetrainRequest { .. } if course.asked => return Ok(()),
             Message::RetrainRequest { .. } => {
                 course.asked = true;
                 screen.heading(
@@ -96,7 +103,7 @@ impl Tour {
         Ok(())
     }
 
-    fn does_not_close(&self) -> Fatal {
+    fn does_not_close(&self, trainer: &Process) -> Fatal {
         let course = &self.moments.course;
         let what = match (course.asked, &course.trained) {
             (false, _) => "no instance has asked for a new version".into(),
@@ -105,7 +112,8 @@ impl Tour {
                 format!("version {version} was announced and has scored nothing")
             }
         };
-        Fatal::Bug(format!("the loop did not close in {} s: {what}", PATIENCE.as_secs()))
+        let words = trainer.last_words();
+        Fatal::Bug(format!("the loop does not close: {what}; the trainer's last words:\n{words}"))
     }
 }
 

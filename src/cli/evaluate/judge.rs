@@ -2,7 +2,8 @@
 //!
 //! As an instance does, an evaluator only publishes what it found, and the log decides. Each judges by the
 //! partitions that it has; `rollback` names the version that it is about to replace, so that many saying one is one,
-//! and a `retrain-request` is not said where one was heard a short while ago.
+//! and a `retrain-request` is not said where one was heard not long ago. What a version has scored before it was chosen
+//! again is not held against it.
 
 use super::log::{Heard, Serves};
 use crate::config::{Config, Evaluate, Then};
@@ -16,6 +17,8 @@ pub struct Judge {
     rows_min: u64,
     then: Then,
     ask_interval_ms: i64,
+    /// When this evaluator last asked for a training, in milliseconds since the epoch: the log may not have told yet.
+    asked_ms: Option<i64>,
     /// The choice about which everything has been said: a version, by the message that chose it.
     settled: Option<(String, Option<i64>)>,
 }
@@ -30,7 +33,7 @@ pub struct Verdict {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Deed {
-    /// This has to be published, and [`Judge::settle`] called when it was.
+    /// This has to be published, and [`Judge::said`] called when it was.
     Say(Message),
     /// Why nothing is published, for the log.
     Tell(&'static str),
@@ -49,36 +52,30 @@ impl Judge {
             rows_min,
             then,
             ask_interval_ms: i64::from(ask_interval_minutes) * 60_000,
+            asked_ms: None,
             settled: None,
         })
     }
 
-    /// Judges the version that serves by its labelled events, if there are enough of them.
-    pub fn verdict(
-        &mut self,
-        heard: &Heard,
-        qualities: &[Quality],
-        now_ms: i64,
-    ) -> Option<Verdict> {
+    /// Judges the version that serves by the labelled events that it has scored since it was chosen, if there are
+    /// enough of them.
+    pub fn verdict(&mut self, heard: &Heard, quality: &Quality, now_ms: i64) -> Option<Verdict> {
         let serves = heard.serves()?;
-        let quality = qualities.iter().find(|quality| quality.version == serves.version)?;
         if quality.rows < self.rows_min {
             return None;
         }
         let fault = bounds::broken(quality, &self.bounds)?;
         let deed = self.deed(&serves, &fault, heard.asked_ms, now_ms);
         if let Deed::Tell(_) = deed {
-            self.settle(&serves);
+            self.settled = Some(choice(&serves));
         }
         Some(Verdict { fault, deed })
     }
 
     fn deed(&self, serves: &Serves, fault: &str, asked_ms: Option<i64>, now_ms: i64) -> Deed {
         let (model, reason) = (self.model.clone(), Some(fault.to_owned()));
-        if self.settled.as_ref() == Some(&choice(serves)) {
-            return Deed::Nothing;
-        }
         match self.then {
+            _ if self.settled.as_ref() == Some(&choice(serves)) => Deed::Nothing,
             Then::Nothing => Deed::Tell("`evaluate.then` is `nothing`"),
             Then::Rollback if serves.has_way_back => {
                 let from = serves.version.clone();
@@ -87,27 +84,26 @@ impl Judge {
             Then::Rollback => {
                 Deed::Tell("there is no way back: it was gone back to, or nothing served before it")
             }
-            Then::RetrainRequest => match asked_ms {
-                // Perhaps of another version: if this one still serves by then, it is asked for again.
+            Then::RetrainRequest => match asked_ms.max(self.asked_ms) {
+                // If it is so still by then, it is asked for again.
                 Some(asked) if now_ms.saturating_sub(asked) < self.ask_interval_ms => Deed::Nothing,
                 _ => Deed::Say(Message::RetrainRequest { model, reason }),
             },
         }
     }
 
-    /// Everything has been said about this version.
-    pub fn settle(&mut self, serves: &Serves) {
-        self.settled = Some(choice(serves));
+    /// What was to be said about this version was published.
+    pub fn said(&mut self, serves: &Serves, now_ms: i64) {
+        match self.then {
+            Then::RetrainRequest => self.asked_ms = Some(now_ms),
+            Then::Rollback | Then::Nothing => self.settled = Some(choice(serves)),
+        }
     }
 
     /// Bounds of metrics that the version that serves does not have.
-    pub fn idle(&self, heard: &Heard, qualities: &[Quality]) -> Vec<&'static str> {
-        let serves = heard.serves();
-        let quality = qualities.iter().find(|it| {
-            it.rows >= self.rows_min
-                && serves.as_ref().is_some_and(|serves| serves.version == it.version)
-        });
-        let idle = quality.into_iter().flat_map(|quality| bounds::idle(quality, &self.bounds));
+    pub fn idle(&self, quality: &Quality) -> Vec<&'static str> {
+        let is_enough = quality.rows >= self.rows_min;
+        let idle = bounds::idle(quality, &self.bounds).filter(|_| is_enough);
         idle.map(|bound| bound.key).collect()
     }
 }
@@ -122,7 +118,7 @@ mod tests {
     use crate::bus::tail::Record;
     use crate::control::registry::Configured;
 
-    const HOUR: i64 = 3_600_000;
+    const DAY: i64 = 86_400_000;
 
     fn quality(version: &str, rows: u64, auc: f64) -> Quality {
         Quality {
@@ -164,9 +160,9 @@ mod tests {
     const ASK: &str = r#"{"type":"retrain-request","model":"m"}"#;
 
     fn said(judge: &mut Judge, heard: &Heard, quality: &Quality, now_ms: i64) -> Option<Message> {
-        match judge.verdict(heard, std::slice::from_ref(quality), now_ms)?.deed {
+        match judge.verdict(heard, quality, now_ms)?.deed {
             Deed::Say(message) => {
-                judge.settle(&heard.serves().unwrap());
+                judge.said(&heard.serves().unwrap(), now_ms);
                 Some(message)
             }
             Deed::Tell(_) | Deed::Nothing => None,
@@ -179,7 +175,6 @@ mod tests {
         let bad = quality("2", 10, 0.5);
         assert_eq!(said(&mut judge, &heard, &quality("2", 9, 0.5), 0), None, "too few");
         assert_eq!(said(&mut judge, &heard, &quality("2", 10, 0.75), 0), None, "good enough");
-        assert_eq!(said(&mut judge, &heard, &quality("1", 10, 0.5), 0), None, "it does not serve");
         let message = said(&mut judge, &heard, &bad, 0).unwrap();
         let reason = "auc 0.5000 is below 0.75 (version 2, 10 labelled events)";
         let expect = Message::Rollback {
@@ -189,7 +184,7 @@ mod tests {
             reason: Some(reason.into()),
         };
         assert_eq!(message, expect);
-        let again = judge.verdict(&heard, std::slice::from_ref(&bad), 0).unwrap();
+        let again = judge.verdict(&heard, &bad, 0).unwrap();
         assert_eq!((again.fault.as_str(), again.deed), (reason, Deed::Nothing));
     }
 
@@ -197,34 +192,33 @@ mod tests {
     fn what_was_gone_back_to_stays() {
         let mut judge = judge(Then::Rollback);
         let heard = heard(&[(0, TWO), (1, BACK)]);
-        let verdict = judge.verdict(&heard, &[quality("1", 10, 0.5)], 0).unwrap();
+        let verdict = judge.verdict(&heard, &quality("1", 10, 0.5), 0).unwrap();
         assert!(matches!(verdict.deed, Deed::Tell(why) if why.contains("no way back")));
-        let verdict = judge.verdict(&heard, &[quality("1", 10, 0.5)], 0).unwrap();
+        let verdict = judge.verdict(&heard, &quality("1", 10, 0.5), 0).unwrap();
         assert_eq!(verdict.deed, Deed::Nothing, "it is told once");
     }
 
     #[test]
-    fn training_is_asked_for_once_a_version_and_not_where_it_was_a_while_ago() {
+    fn training_is_asked_for_again_only_after_a_while_whoever_asked() {
         let mut judge = judge(Then::RetrainRequest);
-        let bad = |version| quality(version, 10, 0.5);
+        let bad = quality("1", 10, 0.5);
         let fresh = heard(&[(5, ASK)]);
-        assert_eq!(said(&mut judge, &fresh, &bad("1"), HOUR), None, "somebody else asked");
-        let message = said(&mut judge, &fresh, &bad("1"), 5 + HOUR);
+        assert_eq!(said(&mut judge, &fresh, &bad, DAY), None, "somebody else asked");
+        let message = said(&mut judge, &fresh, &bad, 5 + DAY);
         assert!(matches!(message, Some(Message::RetrainRequest { .. })), "{message:?}");
-        assert_eq!(said(&mut judge, &fresh, &bad("1"), 50 * HOUR), None, "of the same version");
-        // The version that came of it is no better.
-        let next = heard(&[(5, ASK), (6, TWO)]);
-        assert!(said(&mut judge, &next, &bad("2"), 5 + HOUR).is_some());
+        // The log has not told of it yet.
+        assert_eq!(said(&mut judge, &fresh, &bad, 4 + 2 * DAY), None);
+        assert!(said(&mut judge, &fresh, &bad, 5 + 2 * DAY).is_some(), "it is as bad as it was");
     }
 
     #[test]
     fn without_bounds_there_is_no_judge_and_idle_ones_are_named() {
         assert!(Judge::new(&Config::default()).is_none());
         let judge = judge(Then::Nothing);
-        let heard = heard(&[]);
         let regression =
             Quality { metrics: [("mae".to_owned(), 1.0)].into(), ..quality("1", 10, 0.0) };
-        assert_eq!(judge.idle(&heard, &[regression]), ["evaluate.auc_min"]);
-        assert!(judge.idle(&heard, &[quality("1", 10, 0.9)]).is_empty());
+        assert_eq!(judge.idle(&regression), ["evaluate.auc_min"]);
+        assert!(judge.idle(&Quality { rows: 9, ..regression }).is_empty(), "too few to tell");
+        assert!(judge.idle(&quality("1", 10, 0.9)).is_empty());
     }
 }

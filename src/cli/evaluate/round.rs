@@ -16,7 +16,7 @@ use crate::observe::quality::Asked;
 use crate::observe::quality::board::{Board, Outcome};
 use crate::observe::reports::rfc3339;
 use crate::quality::label::Told;
-use crate::quality::measure::{self, Quality};
+use crate::quality::measure;
 use crate::quality::said::Prediction;
 use crate::quality::window::{Dropped, Window};
 use crate::record::Record;
@@ -160,19 +160,22 @@ impl Round {
         });
         let interval = Duration::from_millis(self.config.reports.interval_ms);
         self.next_measure = Instant::now() + interval.max(SHARE * began.elapsed());
-        self.decide(is_ready, &versions)?;
+        self.decide(is_ready)?;
         self.publish();
         Ok(())
     }
 
     /// Half of a window would be judged by whatever was read first.
-    fn decide(&mut self, is_ready: bool, versions: &[Quality]) -> Result<(), Fatal> {
+    fn decide(&mut self, is_ready: bool) -> Result<(), Fatal> {
         let Some((judge, log)) = &mut self.judging else { return Ok(()) };
         let heard = log.follow()?;
         let serves = heard.serves();
         let now_ms = Timestamp::now().as_millisecond();
-        let verdict = if is_ready { judge.verdict(heard, versions, now_ms) } else { None };
-        self.complaints.idle(judge.idle(heard, versions));
+        let quality = serves.as_ref().filter(|_| is_ready).and_then(|serves| {
+            measure::of_choice(&self.window, &serves.version, serves.control_offset)
+        });
+        let verdict = quality.as_ref().and_then(|quality| judge.verdict(heard, quality, now_ms));
+        self.complaints.idle(quality.map(|quality| judge.idle(&quality)).unwrap_or_default());
         self.board.show(|report| {
             report.served = serves.as_ref().map(|serves| serves.version.clone());
             report.fault = verdict.as_ref().map(|verdict| verdict.fault.clone());
@@ -186,7 +189,7 @@ impl Round {
             Deed::Say(_) if Instant::now() < self.next_word => {}
             Deed::Say(message) => match speak(&self.config, &message) {
                 Ok((value, control_offset)) => {
-                    judge.settle(&serves);
+                    judge.said(&serves, now_ms);
                     tracing::warn!(control_offset, "asks by itself: {value}");
                     self.board.asked(message.kind());
                     let (what, at) = (message.kind().into(), rfc3339(Timestamp::now()));
@@ -224,7 +227,8 @@ fn take(
     record: Record<'_>,
 ) -> Result<Outcome, String> {
     let Some(value) = record.value else { return Ok(Outcome::Tombstone) };
-    let time_ms = record.timestamp_ms.unwrap_or(now_ms);
+    // A producer's clock that is ahead would keep its events in the window for ever.
+    let time_ms = record.timestamp_ms.unwrap_or(now_ms).min(now_ms);
     match side {
         Side::Prediction => {
             let prediction = Prediction::parse(value)?;

@@ -55,9 +55,9 @@ fn table(drift: &FleetDrift) -> Table {
 }
 
 fn row(shift: &Shift, what: &str) -> [String; 7] {
-    let Shift { name, psi, is_clock, training, window } = shift;
+    let Shift { name, psi, is_expected, training, window } = shift;
     let word = match psi {
-        _ if *is_clock => "time passes",
+        _ if *is_expected => "expected",
         psi if *psi > MUCH => "much",
         psi if *psi > SOME => "some",
         _ => "",

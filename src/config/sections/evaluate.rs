@@ -70,7 +70,7 @@ impl Default for Evaluate {
             rmse_max: None,
             mae_max: None,
             then: Then::RetrainRequest,
-            ask_interval_minutes: 60,
+            ask_interval_minutes: 1440,
             listen: Listen::At((Ipv4Addr::LOCALHOST, 8081).into()),
         }
     }

@@ -74,7 +74,7 @@ impl FleetDrift {
     /// For programs.
     pub fn json(&self) -> Value {
         let shift = |shift: &Shift| {
-            let Shift { name, psi, is_clock, training, window } = shift;
+            let Shift { name, psi, is_expected, training, window } = shift;
             let tally = |tally: &Tally| {
                 json!({
                     "counts": tally.counts, "missing": tally.missing, "unknown": tally.unknown,
@@ -82,7 +82,7 @@ impl FleetDrift {
                 })
             };
             let (training, window) = (tally(training), tally(window));
-            json!({"name": name, "psi": psi, "is_clock": is_clock, "training": training, "window": window})
+            json!({"name": name, "psi": psi, "is_expected": is_expected, "training": training, "window": window})
         };
         json!({
             "version": self.version,

@@ -11,6 +11,7 @@ fn said(id: &str, version: &str, value: f64) -> Prediction {
         id: id.into(),
         model: "m".into(),
         version: version.into(),
+        control_offset: None,
         said: Said::Value(value),
         names: Vec::new(),
     }
@@ -22,7 +23,7 @@ fn told(id: &str, label: impl Into<Option<f64>>) -> Told {
 
 /// The pairs as version, value and label, sorted.
 fn pairs(window: &Window) -> Vec<(String, f64, f64)> {
-    let pair = |Pair { version, said, label }: Pair<'_>| match (said, label) {
+    let pair = |Pair { version, said, label, .. }: Pair<'_>| match (said, label) {
         (Said::Value(value), Label::Number(label)) => (version.to_owned(), *value, *label),
         other => panic!("{other:?}"),
     };

@@ -109,7 +109,7 @@ fn far(drift: &Value) -> BTreeSet<String> {
     let lists = [&drift["features"], &drift["outputs"]];
     let shifts = lists.into_iter().flat_map(|list| list.as_array().expect("a list"));
     shifts
-        .filter(|shift| shift["is_clock"] == false && shift["psi"].as_f64() > Some(0.25))
+        .filter(|shift| shift["is_expected"] == false && shift["psi"].as_f64() > Some(0.25))
         .map(|shift| shift["name"].as_str().expect("a name").to_owned())
         .collect()
 }
