@@ -254,7 +254,7 @@ answers_or_gone() {
 launch() {
   local dir=$1 jars=("$cache"/jars/*.jar)
   : >>"$dir/kafka.log"
-  [ ! -s "$dir/kafka.log" ] || mv "$dir/kafka.log" "$dir/kafka.log.before"
+  [ ! -s "$dir/kafka.log" ] || cat "$dir/kafka.log" >>"$dir/kafka.log.before"
   : >"$dir/kafka.log"
   setsid "$java" "${jvm[@]}" -cp "$(IFS=: && echo "${jars[*]}")" kafka.Kafka "$dir/server.properties" \
     </dev/null >"$dir/kafka.log" 2>&1 9>&- &

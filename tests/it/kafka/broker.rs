@@ -70,6 +70,14 @@ impl Broker {
         script(&["stop"], &self.dir);
     }
 
+    /// Copies the data and logs of a cluster of two to where they outlast it; says where.
+    pub fn keep(&self) -> Option<PathBuf> {
+        let both = self.dir.parent()?;
+        let kept = both.with_extension("kept");
+        let copied = Command::new("cp").arg("-r").arg(both).arg(&kept).status();
+        copied.is_ok_and(|status| status.success()).then_some(kept)
+    }
+
     /// Brings it back, with its data, on its port.
     pub fn restart(&self) {
         script(&["restart"], &self.dir);

@@ -96,6 +96,8 @@ fn judge(events: &Events, chosen: &Chosen, rows: &[Row], written: &Written) -> F
     let mut faults: Faults = KINDS.iter().map(|kind| (*kind, Vec::new())).collect();
     let mut fault = |kind, place: String| faults.entry(kind).or_default().push(place);
     let (mut unanswered, mut last) = (events.clone(), HashMap::new());
+    let mut firsts: HashMap<u64, &Row> = HashMap::new();
+    let all_of = |place| written.get(&Some(place)).map_or(&[][..], Vec::as_slice);
     for row in rows {
         let mut expect = |kind, holds: bool| {
             if !holds {
@@ -106,15 +108,23 @@ fn judge(events: &Events, chosen: &Chosen, rows: &[Row], written: &Written) -> F
             && row.partition == row.input.0
             && row.key == row.number % feeder::KEYS;
         expect(WrongEvent, is_event);
-        expect(Doubled, unanswered.remove(&row.number).is_some() || !is_event);
+        unanswered.remove(&row.number);
         let before = last.insert(row.key, row.number);
         expect(Disordered, before.is_none_or(|before| before <= row.number));
         expect(WrongVersion, chosen.get(&row.control_offset) == Some(&row.version));
         let x = feeder::x(row.number) as f64;
         expect(WrongValue, row.value == model::says(row.version, x));
+        if let Some(first) = firsts.insert(row.number, row).filter(|_| is_event) {
+            // Which transactions made them is known by their offsets, while the brokers' data lasts.
+            let all = all_of(row.input);
+            fault(
+                Doubled,
+                format!("{row:?}, after {first:?}; all answers, aborted ones too, at {all:?}"),
+            );
+        }
     }
     for (number, place) in unanswered {
-        let aborted = written.get(&Some(place)).map_or(&[][..], Vec::as_slice);
+        let aborted = all_of(place);
         fault(Lost, format!("event {number} at {place:?}; aborted answers to it at {aborted:?}"));
     }
     faults

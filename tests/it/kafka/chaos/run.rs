@@ -40,7 +40,7 @@ pub fn run(settings: &Settings) {
     let deck = fault::deck(&mut rng, *faults, &settings.only);
     let witness = Witness::start(&deployment);
     let feeder = Feeder::start(&deployment, RATE);
-    let _standing = Standing(&deployment);
+    let _standing = Standing(&deployment, &broker);
     let mut run = Run {
         stage: Stage::new(&broker, &deployment, rng),
         witness,
@@ -66,13 +66,17 @@ pub fn run(settings: &Settings) {
     verdict.is_clean();
 }
 
-/// Shows where the topics stand if the test fails.
-struct Standing<'a>(&'a Deployment);
+/// Shows where the topics stand if the test fails, and keeps the brokers' data: `kafka.tools.DumpLogSegments` tells of
+/// each record which transaction it is of.
+struct Standing<'a>(&'a Deployment, &'a Broker);
 
 impl Drop for Standing<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             eprint!("── as the brokers have it:\n{}", topics::standing(self.0));
+            if let Some(kept) = self.1.keep() {
+                eprintln!("── their data is in {}", kept.display());
+            }
         }
     }
 }
