@@ -70,11 +70,10 @@ impl Broker {
         script(&["stop"], &self.dir);
     }
 
-    /// Copies the data and logs of a cluster of two to where they outlast it; says where.
+    /// Copies the data and logs of a cluster of two to where they outlast it and the runs to come; says where.
     pub fn keep(&self) -> Option<PathBuf> {
-        let both = self.dir.parent()?;
-        let kept = both.with_extension("kept");
-        let copied = Command::new("cp").arg("-r").arg(both).arg(&kept).status();
+        let kept = scratch::kept("brokers");
+        let copied = Command::new("cp").arg("-r").arg(self.dir.parent()?).arg(&kept).status();
         copied.is_ok_and(|status| status.success()).then_some(kept)
     }
 

@@ -40,6 +40,7 @@ fn outlast(name: &str, end: fn(&Broker)) {
     feeder::burst(&deployment, 20_000);
     probe.await_answers(SOON, 2000);
     end(&broker);
+    topics::await_taken_over(&deployment);
     broker.restart();
     let back = Instant::now();
     probe.await_answers(SOON, 21_000);

@@ -25,3 +25,9 @@ fn begin() -> PathBuf {
     }
     tmp.join(format!("kafka-{}", std::process::id()))
 }
+
+/// Where something is put that the runs to come shall not delete, as [`folder`] has them do.
+pub fn kept(name: &str) -> PathBuf {
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    tmp.join(format!("kept-{}-{name}", std::process::id()))
+}

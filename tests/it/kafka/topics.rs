@@ -23,6 +23,8 @@ use super::eventually::{SOON, eventually};
 use super::model;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Of a cluster of two; see tests/broker/broker.sh.
+const SECOND_NODE: i32 = 2;
 /// For a look that may find nothing.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -194,6 +196,29 @@ pub fn asker(deployment: &Deployment, isolation: &str) -> BaseConsumer {
         .set("group.id", &deployment.name)
         .create()
         .expect("a consumer can be made")
+}
+
+/// The partitions of events or predictions that the second of two brokers leads.
+pub fn led_by_second(deployment: &Deployment) -> Vec<i32> {
+    let asker = asker(deployment, "read_committed");
+    let mut led = Vec::new();
+    for topic in [&deployment.topics.events, &deployment.topics.predictions] {
+        let metadata = asker.fetch_metadata(Some(topic), SOON).expect("a broker answers");
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        led.extend(partitions.filter(|p| p.leader() == SECOND_NODE).map(|p| p.id()));
+    }
+    led.sort_unstable();
+    led.dedup();
+    led
+}
+
+/// Waits until the first of two brokers leads what the second led, which is down. One that was killed must not come
+/// back before: Kafka 4.3.1 would end transactions by what that broker alone had written down ("What no
+/// client can mend" in ARCHITECTURE.md).
+pub fn await_taken_over(deployment: &Deployment) {
+    eventually(SOON, "the first broker to lead what the second led", || {
+        led_by_second(deployment).is_empty().then_some(())
+    });
 }
 
 /// The offset after the last record of a partition, as readers of this isolation see it.

@@ -16,7 +16,7 @@ pub enum Fault {
     BrokerStop,
     /// The same for 60 s.
     BrokerAway,
-    /// kill -9 of the second broker; it is started again after a while.
+    /// kill -9 of the second broker; it is started again after a while, but not before it was missed.
     BrokerKill,
     /// A new version is announced.
     Announce,

@@ -6,7 +6,8 @@
 //! brokers are not its own: a seed repeats a run's faults, not its every step.
 //!
 //! Of the two brokers the second alone is harmed: Kafka 4.3.1 drops the marker of a partition that nobody
-//! leads ("What no client can mend" in ARCHITECTURE.md).
+//! leads. And one that was killed is started again only when the first leads what it led: before, Kafka
+//! commits half of a transaction ("What no client can mend" in ARCHITECTURE.md has both).
 
 pub mod audit;
 mod fault;

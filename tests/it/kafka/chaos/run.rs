@@ -66,7 +66,7 @@ pub fn run(settings: &Settings) {
     verdict.is_clean();
 }
 
-/// Shows where the topics stand if the test fails, and keeps the brokers' data: `kafka.tools.DumpLogSegments` tells of
+/// Shows where the topics stand if the test fails, and keeps the brokers' data: `org.apache.kafka.tools.DumpLogSegments` tells of
 /// each record which transaction it is of.
 struct Standing<'a>(&'a Deployment, &'a Broker);
 

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer as _;
-
 use super::fault::Fault;
 use super::witness::Witness;
 use crate::kafka::broker::Broker;
@@ -15,8 +13,6 @@ use crate::kafka::instance::Instance;
 use crate::kafka::{model, topics};
 
 pub const PARTITIONS: i32 = 6;
-/// Of the broker that is harmed; see tests/broker/broker.sh.
-const SECOND_NODE: i32 = 2;
 const GUESTS: usize = 3;
 
 pub struct Stage<'a> {
@@ -93,21 +89,7 @@ impl<'a> Stage<'a> {
         if !fault.is_brokers() {
             return (0..PARTITIONS).collect();
         }
-        self.led_by_second()
-    }
-
-    /// The partitions of events or predictions that the broker leads which is to be harmed.
-    fn led_by_second(&self) -> Vec<i32> {
-        let asker = topics::asker(self.deployment, "read_committed");
-        let mut led = Vec::new();
-        for topic in [&self.deployment.topics.events, &self.deployment.topics.predictions] {
-            let metadata = asker.fetch_metadata(Some(topic), SOON).expect("a broker answers");
-            let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-            led.extend(partitions.filter(|p| p.leader() == SECOND_NODE).map(|p| p.id()));
-        }
-        led.sort_unstable();
-        led.dedup();
-        led
+        topics::led_by_second(self.deployment)
     }
 
     fn harm_instance(&mut self, fault: Fault) -> (String, Vec<i32>, Mend) {
@@ -191,11 +173,12 @@ impl<'a> Stage<'a> {
                 guests.iter_mut().for_each(|guest| self.await_end(guest));
             }
             Mend::RestartBroker => {
+                topics::await_taken_over(self.deployment);
                 self.broker.restart();
                 self.is_broker_away = false;
                 // That partitions change their leader once more belongs to this fault, not to the next.
                 eventually(SOON, "the second broker to lead partitions again", || {
-                    (!self.led_by_second().is_empty()).then_some(())
+                    (!topics::led_by_second(self.deployment).is_empty()).then_some(())
                 });
             }
             Mend::Nothing => {}
