@@ -178,7 +178,9 @@ impl KafkaBus {
             Some(trouble) => {
                 let why = self.uncertain(trouble)?;
                 tracing::warn!(%why, "the fate of a transaction is unknown; asking the brokers");
-                self.producer = None;
+                if let Some(producer) = self.producer.take() {
+                    producer.part();
+                }
                 self.back_off(batch)?;
                 self.renew_producer(batch)?;
                 self.forget_settled(batch)?;

@@ -27,6 +27,8 @@ use crate::stop::Stop;
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Who keeps a bound comes back within this time of it.
 const GRACE: Duration = Duration::from_secs(1);
+/// For the end of a client. It takes milliseconds, or for ever.
+const PARTING: Duration = Duration::from_secs(5);
 /// How long an answer about topics may take.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a flush waits before reports of failures are looked at.
@@ -241,6 +243,14 @@ impl Producer {
                 Err(error) if is_retriable(&error) && Instant::now() < until => {}
                 Err(error) => return Err(Trouble::Unknown(self.with_reason(&error.to_string()))),
             }
+        }
+    }
+
+    /// Ends the client, or leaves it behind where librdkafka does not come back from that: the next one with its
+    /// id fences it either way ("A call that does not come back" in ARCHITECTURE.md).
+    pub fn part(self) {
+        if bounded::until(Instant::now() + PARTING, move || drop(self)).is_none() {
+            tracing::warn!("librdkafka does not end a producer; it is left behind");
         }
     }
 
