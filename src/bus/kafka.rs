@@ -303,9 +303,9 @@ impl KafkaBus {
         self.consumer()?.find_positions()
     }
 
-    /// A new producer with the same id: its start settles what the one before left open.
+    /// A new producer with the same id, where there is none any more: its start settles what the one before
+    /// left open.
     fn renew_producer(&mut self, batch: &mut Batch) -> Result<(), Fatal> {
-        self.producer = None;
         loop {
             self.heart.beat();
             let id = self.transactional_id.as_deref();
@@ -483,10 +483,11 @@ impl Bus for KafkaBus {
     }
 
     fn close(&mut self) {
-        if let Some(mut producer) = self.producer.take()
-            && let Err(trouble) = producer.abort()
-        {
-            tracing::warn!(?trouble, "a transaction is left to its time-out");
+        if let Some(mut producer) = self.producer.take() {
+            if let Err(trouble) = producer.abort() {
+                tracing::warn!(?trouble, "a transaction is left to its time-out");
+            }
+            producer.part();
         }
         if let Some(consumer) = self.consumer.take() {
             consumer.close(&self.stop);
