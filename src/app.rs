@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -43,7 +43,7 @@ use crate::serving::{Served, Serving};
 use crate::stop::Stop;
 use crate::worker::Worker;
 use rounds::work;
-pub use threads::{Ended, note, signal, spawn};
+pub use threads::{Ended, LOOK_EVERY, note, signal, spawn, stuck};
 use threads::{drain_all, wished};
 
 /// An instance, ready to start.
@@ -160,14 +160,18 @@ impl App {
         ));
         let group = &self.config.consumer.group_id;
         tracing::info!(workers = self.workers, group, %http, "started");
+        let mut outcome = Ok(());
         let first = tokio::select! {
             first = endings.recv() => first,
+            fatal = stuck(LOOK_EVERY, || self.status.faults(Instant::now())) => {
+                note(("lookout".into(), Err(fatal)), &mut outcome);
+                None
+            }
             () = signal(), if signals => None,
             () = wished(&stop) => None,
         };
         stop.request(drain);
         tracing::info!(timeout_ms = drain.as_millis() as u64, "draining");
-        let mut outcome = Ok(());
         if let Some(ending) = first {
             running -= 1;
             note(ending, &mut outcome);

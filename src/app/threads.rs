@@ -5,12 +5,16 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::time::sleep;
 
 use crate::bus::Fatal;
 use crate::stop::Stop;
 
 /// How a thread ended: its name and its result.
 pub type Ended = (String, Result<(), Fatal>);
+
+/// How often it is looked for threads that are stuck ([`crate::observe::health`] says when they are).
+pub const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Runs `work` on a thread of its own; its end is told, even by a panic.
 pub fn spawn(
@@ -95,9 +99,46 @@ pub async fn signal() {
     });
 }
 
+/// Returns, with the reason, when only a restart helps: when `faults` has something to say at two looks in a row. At one
+/// it might speak of a process that was frozen as a whole and has just woken up.
+pub async fn stuck(look_every: Duration, mut faults: impl FnMut() -> Vec<String>) -> Fatal {
+    let mut was_well = true;
+    loop {
+        sleep(look_every).await;
+        let faults = faults();
+        if !faults.is_empty() && !was_well {
+            return Fatal::Bug(format!(
+                "{}; ending, so that this instance can be started again\n\nhint: a supervisor does that by itself; \
+                 nothing is lost. If it comes again, see \"A call that does not come back\" in ARCHITECTURE.md",
+                faults.join("; ")
+            ));
+        }
+        was_well = faults.is_empty();
+    }
+}
+
 /// Returns when `stop` is asked for.
 pub async fn wished(stop: &Stop) {
     while !stop.is_requested() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_stuck_at_two_looks_in_a_row_does_not_come_back() {
+        let fault = vec!["worker 0 has been stuck".to_owned()];
+        let looks = [vec![], fault.clone(), vec![], fault.clone(), fault, vec![]];
+        let (mut looks, mut looked) = (looks.into_iter(), 0);
+        let fatal = stuck(Duration::ZERO, || {
+            looked += 1;
+            looks.next().expect("it ends before the looks do")
+        });
+        let fatal = fatal.await.to_string();
+        assert!(fatal.starts_with("worker 0 has been stuck; ending"), "{fatal}");
+        assert_eq!(looked, 5);
     }
 }

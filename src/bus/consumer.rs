@@ -10,6 +10,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::client::Client;
 use super::context::{Context, Rebalanced};
 use super::options::{self, Options};
 use super::producer::c_name;
@@ -26,8 +27,7 @@ const GLANCE: Duration = Duration::from_millis(200);
 const CUT_OFF: Duration = Duration::from_secs(35);
 
 pub struct Consumer {
-    client: BaseConsumer<Context>,
-    context: Context,
+    client: Client,
     topic: String,
     group: String,
     c_topic: CString,
@@ -50,15 +50,12 @@ pub struct Consumer {
 impl Consumer {
     /// Joins the group. What comes of it is seen by polling.
     pub fn join(options: &Options) -> Result<Self, Fatal> {
-        let context = Context::default();
-        let client: BaseConsumer<Context> = options::consumer(options)
-            .create_with_context(context.clone())
-            .map_err(|error| options::refused(&error))?;
+        let client = Client::create(&options::consumer(options));
+        let client = client.map_err(|error| options::refused(&error))?;
         let subscribed = client.subscribe(&[&options.topics.events]);
         subscribed.map_err(|error| Fatal::Configuration(error.to_string()))?;
         Ok(Self {
             client,
-            context,
             topic: options.topics.events.clone(),
             group: options.consumer.group_id.clone(),
             c_topic: c_name(&options.topics.events),
@@ -77,7 +74,7 @@ impl Consumer {
     /// was one.
     pub fn poll(&mut self, mut timeout: Duration, batch: &mut Batch) -> Result<bool, Fatal> {
         loop {
-            match self.client.poll(timeout) {
+            match self.client.poll(timeout)? {
                 None => return Ok(false),
                 Some(Ok(message)) => {
                     self.cut_off = None;
@@ -161,7 +158,7 @@ impl Consumer {
             .said
             .is_some_and(|(said, when)| said == code && when.elapsed() < Duration::from_secs(5));
         if !again {
-            let reason = self.context.facts.last_reason();
+            let reason = self.client.context().facts.last_reason();
             tracing::warn!(%code, reason, "the consumer has trouble; it goes on by itself");
             self.said = Some((code, Instant::now()));
         }
@@ -170,7 +167,7 @@ impl Consumer {
     /// What the group has changed since the last call. The caller forgets the records of revoked
     /// partitions.
     pub fn take_rebalanced(&mut self) -> Option<Rebalanced> {
-        let change = self.context.facts.take_rebalanced()?;
+        let change = self.client.context().facts.take_rebalanced()?;
         self.rebalances += 1;
         for partition in &change.revoked {
             self.positions.remove(partition);
@@ -321,7 +318,9 @@ impl Consumer {
         let until = Instant::now() + stop.remaining(Duration::from_secs(5));
         if self.client.close_queue().is_ok() {
             while !self.client.closed() && Instant::now() < until {
-                self.client.poll(Duration::from_millis(20));
+                if self.client.poll(Duration::from_millis(20)).is_err() {
+                    break;
+                }
             }
         }
         if !self.client.closed() {

@@ -3,7 +3,7 @@
 //! **Invariant**: nothing here waits, commits or calls another client function.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::ClientContext;
@@ -24,6 +24,7 @@ pub struct Facts(Arc<Shared>);
 struct Shared {
     /// Set last, read first: the loop looks at one flag a record.
     rebalanced: AtomicBool,
+    signs: AtomicU64,
     notes: Mutex<Notes>,
 }
 
@@ -78,6 +79,11 @@ impl Facts {
         let revoked = std::mem::take(&mut notes.revoked);
         let assigned = std::mem::take(&mut notes.assigned);
         Some(Rebalanced { revoked, assigned })
+    }
+
+    /// How many signs of life have come from librdkafka's own thread; see [`super::client`].
+    pub fn signs(&self) -> u64 {
+        self.0.signs.load(Ordering::Relaxed)
     }
 
     /// Why a record could not be delivered, since the last call.
@@ -141,6 +147,11 @@ impl ClientContext for Context {
             }
             _ => {}
         }
+    }
+
+    /// That there are any is all we want to know of them.
+    fn stats_raw(&self, _: &[u8]) {
+        self.facts.0.signs.fetch_add(1, Ordering::Relaxed);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -8,14 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::client::Client;
 use super::consumer::{Consumer, record};
-use super::context::{Context, Rebalanced};
+use super::context::Rebalanced;
 use super::options::{self, Options};
 use super::range::{self, Edge};
 use super::refusal::{Operation, Resource, is_authorization};
@@ -212,7 +213,7 @@ fn is_unknown(error: &KafkaError) -> bool {
 
 /// A client that reads some partitions of one topic, outside any group.
 struct Reader {
-    client: BaseConsumer<Context>,
+    client: Client,
     topic: String,
     places: BTreeMap<i32, Place>,
     /// What comes next in some partition is gone: retention was quicker.
@@ -267,7 +268,7 @@ impl Reader {
     /// Takes what is there, some of it, having waited for at most `wait`; says how much that was.
     fn read(&mut self, wait: Duration, mut take: impl FnMut(Record<'_>)) -> Result<usize, Fatal> {
         for taken in 0..TURN {
-            match self.client.poll(if taken == 0 { wait } else { Duration::ZERO }) {
+            match self.client.poll(if taken == 0 { wait } else { Duration::ZERO })? {
                 None => return Ok(taken),
                 Some(Ok(message)) => {
                     // One that was taken from us may have been on its way.

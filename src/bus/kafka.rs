@@ -178,9 +178,7 @@ impl KafkaBus {
             Some(trouble) => {
                 let why = self.uncertain(trouble)?;
                 tracing::warn!(%why, "the fate of a transaction is unknown; asking the brokers");
-                if let Some(producer) = self.producer.take() {
-                    producer.part();
-                }
+                self.producer = None;
                 self.back_off(batch)?;
                 self.renew_producer(batch)?;
                 self.forget_settled(batch)?;
@@ -483,11 +481,10 @@ impl Bus for KafkaBus {
     }
 
     fn close(&mut self) {
-        if let Some(mut producer) = self.producer.take() {
-            if let Err(trouble) = producer.abort() {
-                tracing::warn!(?trouble, "a transaction is left to its time-out");
-            }
-            producer.part();
+        if let Some(mut producer) = self.producer.take()
+            && let Err(trouble) = producer.abort()
+        {
+            tracing::warn!(?trouble, "a transaction is left to its time-out");
         }
         if let Some(consumer) = self.consumer.take() {
             consumer.close(&self.stop);

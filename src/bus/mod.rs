@@ -32,6 +32,7 @@
 
 pub mod admin;
 mod bounded;
+mod client;
 pub mod consumer;
 pub mod context;
 pub mod embedded;
@@ -43,6 +44,7 @@ pub mod memory;
 mod native;
 mod newest;
 pub mod options;
+mod parting;
 pub mod producer;
 pub mod publish;
 pub mod range;

@@ -13,6 +13,7 @@ use super::consumer::record;
 use super::context::Context;
 use super::native;
 use super::options::{self, Options};
+use super::parting::Parting;
 use crate::batch::Batch;
 
 /// How long a look may keep a worker from polling: far below any `max_poll_interval_ms` that works.
@@ -33,6 +34,7 @@ pub fn read(
     let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let client: BaseConsumer<Context> =
         options::reader(&options.kafka).create_with_context(Context::default())?;
+    let client = Parting::new(client);
     let topic = &options.topics.events;
     let each = i64::try_from(rows.div_ceil(partitions.len().max(1))).unwrap_or(i64::MAX);
     let mut list = TopicPartitionList::new();

@@ -18,6 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::context::{Context, Undelivered, is_purge};
 use super::native::{self, Outgoing};
 use super::options::{self, Options};
+use super::parting::Parting;
 use super::refusal::{Operation, Resource, is_authorization};
 use super::{Fatal, bounded, look};
 use crate::record::Header;
@@ -27,8 +28,6 @@ use crate::stop::Stop;
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Who keeps a bound comes back within this time of it.
 const GRACE: Duration = Duration::from_secs(1);
-/// For the end of a client. It takes milliseconds, or for ever.
-const PARTING: Duration = Duration::from_secs(5);
 /// How long an answer about topics may take.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a flush waits before reports of failures are looked at.
@@ -52,7 +51,7 @@ pub enum Trouble {
 
 pub struct Producer {
     /// Shared with a call that has not come back, if there is one.
-    client: Arc<BaseProducer<Context>>,
+    client: Arc<Parting<BaseProducer<Context>>>,
     context: Context,
     transactional_id: Option<String>,
     /// How long the end of a transaction may take: the brokers give up those that are open for longer.
@@ -73,7 +72,7 @@ impl Producer {
             .create_with_context(context.clone())
             .map_err(|error| Trouble::Fatal(options::refused(&error)))?;
         let producer = Self {
-            client: Arc::new(client),
+            client: Arc::new(Parting::new(client)),
             context,
             transactional_id: id.map(Into::into),
             patience: PATIENCE.min(Duration::from_millis(options.delivery.transaction_timeout_ms)),
@@ -243,14 +242,6 @@ impl Producer {
                 Err(error) if is_retriable(&error) && Instant::now() < until => {}
                 Err(error) => return Err(Trouble::Unknown(self.with_reason(&error.to_string()))),
             }
-        }
-    }
-
-    /// Ends the client, or leaves it behind where librdkafka does not come back from that: the next one with its
-    /// id fences it either way ("A call that does not come back" in ARCHITECTURE.md).
-    pub fn part(self) {
-        if bounded::until(Instant::now() + PARTING, move || drop(self)).is_none() {
-            tracing::warn!("librdkafka does not end a producer; it is left behind");
         }
     }
 

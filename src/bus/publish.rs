@@ -7,6 +7,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::context::{Context, Undelivered};
 use super::native::{self, Outgoing};
+use super::parting::Parting;
 use super::producer::c_name;
 use super::refusal::{Operation, Resource, is_authorization};
 use super::{Fatal, options};
@@ -17,7 +18,7 @@ use crate::record::Header;
 const OTHERS: Duration = Duration::from_secs(1);
 
 pub struct Publisher {
-    client: BaseProducer<Context>,
+    client: Parting<BaseProducer<Context>>,
     context: Context,
     bootstrap_servers: String,
 }
@@ -26,11 +27,11 @@ impl Publisher {
     /// A producer; what it cannot reach is told by `flush`.
     pub fn new(kafka: &Kafka) -> Result<Self, Fatal> {
         let context = Context::default();
-        let client = options::publisher(kafka)
+        let client: BaseProducer<Context> = options::publisher(kafka)
             .create_with_context(context.clone())
             .map_err(|error| options::refused(&error))?;
         let bootstrap_servers = kafka.bootstrap_servers.clone();
-        Ok(Self { client, context, bootstrap_servers })
+        Ok(Self { client: Parting::new(client), context, bootstrap_servers })
     }
 
     /// Queues a record; delivery is in the background, and asked for by `flush`.

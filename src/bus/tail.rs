@@ -12,6 +12,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::client::Client;
 use super::context::Context;
 use super::look::{self, Look};
 use super::range::{self, Edge, Span};
@@ -27,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// All partitions of one topic from their first record on, or a range of it; committed records only.
 pub struct Tail {
-    client: BaseConsumer<Context>,
+    client: Client,
     topic: String,
     /// Partitions whose end has not been seen. The end is told by the client when it gets there: a
     /// last offset cannot tell it, since markers and aborted records take offsets (kafka-facts.md §5).
@@ -147,7 +148,7 @@ impl Tail {
         if self.spans.is_some() && self.before_end.is_empty() {
             return Ok(Step::End);
         }
-        match self.client.poll(timeout) {
+        match self.client.poll(timeout)? {
             None => Ok(Step::Nothing),
             Some(Ok(message)) => {
                 let record = record::Record {
@@ -251,11 +252,9 @@ pub(super) fn connect(
     kafka: &Kafka,
     topic: &str,
     options: &ClientConfig,
-) -> Result<(BaseConsumer<Context>, BTreeSet<i32>), Fatal> {
-    let context = Context::default();
-    let client: BaseConsumer<Context> =
-        options.create_with_context(context.clone()).map_err(|error| options::refused(&error))?;
-    let partitions = partitions(&client, &Look::new(kafka, &context), topic)?;
+) -> Result<(Client, BTreeSet<i32>), Fatal> {
+    let client = Client::create(options).map_err(|error| options::refused(&error))?;
+    let partitions = partitions(&client, &Look::new(kafka, client.context()), topic)?;
     Ok((client, partitions))
 }
 

@@ -149,6 +149,7 @@ const OWNED: &[Owned] = &[
         "fetch.queue.backoff.ms",
         "the time a batch may wait depends on it: at librdkafka's 1000 a fetch pauses for a second",
     ),
+    fixed("statistics.interval.ms", "a consumer that tells nothing any more is taken for dead"),
     // Delivery.
     ours("transactional.id", "delivery.instance_id", "each worker needs one of its own"),
     ours("transaction.timeout.ms", "delivery.transaction_timeout_ms", NAMED),

@@ -9,7 +9,7 @@ mod round;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -99,12 +99,18 @@ async fn supervise(
     tracing::info!(evaluator = report.evaluator, group = report.group, %http, "started");
     let over = Arc::new(Notify::new());
     let faces = listener.map(|listener| {
-        let (router, over) = (doors::router(board), Arc::clone(&over));
+        let (router, over) = (doors::router(board.clone()), Arc::clone(&over));
         let shutdown = async move { over.notified().await };
         tokio::spawn(http::serve(listener, router, http::Bounds::default(), shutdown))
     });
+    let mut outcome = Ok(());
     let first = tokio::select! {
         ending = endings.recv() => ending,
+        fatal = app::stuck(app::LOOK_EVERY, || board.faults(Instant::now())) => {
+            app::note(("lookout".into(), Err(fatal)), &mut outcome);
+            stop.request(DRAIN);
+            last(&mut endings).await
+        }
         () = app::signal() => {
             tracing::info!("stopping");
             stop.request(DRAIN);
@@ -115,7 +121,6 @@ async fn supervise(
     if let Some(faces) = faces {
         let _ = faces.await;
     }
-    let mut outcome = Ok(());
     if let Some(ending) = first {
         app::note(ending, &mut outcome);
     }

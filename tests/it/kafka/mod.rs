@@ -48,5 +48,6 @@ mod security;
 mod shutdown;
 mod soak;
 mod startup;
+mod stuck;
 mod swap;
 mod trouble;

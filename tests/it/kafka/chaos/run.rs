@@ -53,7 +53,7 @@ pub fn run(settings: &Settings) {
     run.begin();
     run.play(deck);
     feeder.stop();
-    let Run { witness, recoveries, stage: _at_work, .. } = run;
+    let Run { witness, recoveries, stage, .. } = run;
     let fed = deployment.fed.load(Ordering::Relaxed);
     // If not, the audit names those that were not.
     becomes(2 * SOON, || witness.look().rows.len() as u64 >= fed);
@@ -62,7 +62,7 @@ pub fn run(settings: &Settings) {
     let verdict = audit(&deployment, witness.dismiss());
     let took = began.elapsed().as_secs();
     println!("\n{}\n\n{verdict}", Summary(&recoveries));
-    println!("{took} s in all");
+    println!("{took} s in all, {} instances that were stuck started again", stage.restarts);
     verdict.is_clean();
 }
 
@@ -137,7 +137,8 @@ impl Run<'_> {
 
     /// A fault that finds nothing to harm proves nothing: each instance has partitions.
     fn settle(&mut self) {
-        eventually(2 * SOON, "all instances to have partitions", || {
+        // One whose client is stuck takes two minutes to end.
+        eventually(3 * SOON, "all instances to have partitions", || {
             self.stage.see_all_alive();
             let instances: Vec<_> = self.stage.instances.iter().collect();
             do_share(PARTITIONS, &instances).then_some(())
