@@ -20,8 +20,8 @@ use super::Fatal;
 use super::context::Context;
 use super::parting::Parting;
 
-/// How often librdkafka's thread gives a sign of life, as it takes it.
-pub const LIFE_SIGN_MS: &str = "10000";
+/// How often librdkafka's thread gives a sign of life.
+pub const LIFE_SIGN: Duration = Duration::from_secs(10);
 
 /// Without a sign for so long, of time spent polling, the client is dead.
 const DEAD_AFTER: Duration = Duration::from_secs(60);
@@ -50,7 +50,9 @@ impl Client {
     /// # Errors
     /// librdkafka refuses a property.
     pub fn create(config: &ClientConfig) -> Result<Self, KafkaError> {
-        let consumer = config.create_with_context(Context::default())?;
+        let is_assigned_by_brokers = config.get("group.protocol") == Some("consumer");
+        let context = Context { is_assigned_by_brokers, ..Context::default() };
+        let consumer = config.create_with_context(context)?;
         let silence = Silence { signs: 0, lasts: Duration::ZERO, polled: Instant::now() };
         Ok(Self { consumer: Parting::new(consumer), silence: Cell::new(silence) })
     }

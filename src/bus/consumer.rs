@@ -10,7 +10,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::client::Client;
+use super::client::{Client, LIFE_SIGN};
 use super::context::{Context, Rebalanced};
 use super::options::{self, Options};
 use super::producer::c_name;
@@ -28,6 +28,7 @@ const CUT_OFF: Duration = Duration::from_secs(35);
 
 pub struct Consumer {
     client: Client,
+    options: Options,
     topic: String,
     group: String,
     c_topic: CString,
@@ -50,12 +51,9 @@ pub struct Consumer {
 impl Consumer {
     /// Joins the group. What comes of it is seen by polling.
     pub fn join(options: &Options) -> Result<Self, Fatal> {
-        let client = Client::create(&options::consumer(options));
-        let client = client.map_err(|error| options::refused(&error))?;
-        let subscribed = client.subscribe(&[&options.topics.events]);
-        subscribed.map_err(|error| Fatal::Configuration(error.to_string()))?;
         Ok(Self {
-            client,
+            client: member(options)?,
+            options: options.clone(),
             topic: options.topics.events.clone(),
             group: options.consumer.group_id.clone(),
             c_topic: c_name(&options.topics.events),
@@ -75,7 +73,7 @@ impl Consumer {
     pub fn poll(&mut self, mut timeout: Duration, batch: &mut Batch) -> Result<bool, Fatal> {
         loop {
             match self.client.poll(timeout)? {
-                None => return Ok(false),
+                None => return self.see_membership().map(|()| false),
                 Some(Ok(message)) => {
                     self.cut_off = None;
                     let partition = message.partition();
@@ -101,6 +99,30 @@ impl Consumer {
                 Some(Err(error)) => return self.error(&error).map(|()| false),
             }
         }
+    }
+
+    /// A client that does not find back into its group does not by itself ("A consumer that stands still" in
+    /// ARCHITECTURE.md): another takes its place.
+    fn see_membership(&mut self) -> Result<(), Fatal> {
+        let Some((signs, place)) = self.client.context().facts.adrift() else { return Ok(()) };
+        let since = LIFE_SIGN.saturating_mul(signs.try_into().unwrap_or(u32::MAX));
+        if since < self.options.joining_max() {
+            return Ok(());
+        }
+        tracing::warn!(
+            place,
+            seconds = since.as_secs(),
+            "librdkafka has not found back into the group though brokers can be reached; joining with a new client"
+        );
+        self.rejoin()
+    }
+
+    /// Leaves the group, as far as the client can, and joins it with a new one. What it had is revoked.
+    pub fn rejoin(&mut self) -> Result<(), Fatal> {
+        let client = member(&self.options)?;
+        client.context().facts.revoked(&self.assigned);
+        self.client = client;
+        Ok(())
     }
 
     fn reached_end(&mut self, partition: i32) {
@@ -328,6 +350,15 @@ impl Consumer {
             std::mem::forget(self.client);
         }
     }
+}
+
+/// A client that is to be a member of the group.
+fn member(options: &Options) -> Result<Client, Fatal> {
+    let client = Client::create(&options::consumer(options));
+    let client = client.map_err(|error| options::refused(&error))?;
+    let subscribed = client.subscribe(&[&options.topics.events]);
+    subscribed.map_err(|error| Fatal::Configuration(error.to_string()))?;
+    Ok(client)
 }
 
 /// A message as batches take it.

@@ -15,6 +15,7 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::refusal::{Refused, is_authorization};
+use super::statistics;
 
 /// Facts from the callbacks of one worker's consumer and producer.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +37,7 @@ struct Notes {
     delivered_at: Option<i64>,
     refused: Option<Refused>,
     last_reason: Option<String>,
+    adrift: Option<(u64, String)>,
 }
 
 /// Why a record could not be delivered, and to which topic.
@@ -86,6 +88,18 @@ impl Facts {
         self.0.signs.load(Ordering::Relaxed)
     }
 
+    /// With how many signs of life in a row the member said that it is not in its group although a broker can be
+    /// reached, and where it is.
+    pub fn adrift(&self) -> Option<(u64, String)> {
+        self.notes().adrift.clone()
+    }
+
+    /// Notes a rebalance that no callback tells of.
+    pub fn revoked(&self, partitions: &[i32]) {
+        self.notes().revoked.extend(partitions);
+        self.0.rebalanced.store(true, Ordering::Relaxed);
+    }
+
     /// Why a record could not be delivered, since the last call.
     pub fn take_undelivered(&self) -> Option<Undelivered> {
         self.notes().undelivered.take()
@@ -122,6 +136,8 @@ impl Facts {
 #[derive(Debug, Clone, Default)]
 pub struct Context {
     pub facts: Facts,
+    /// It is a member of a group after KIP-848.
+    pub is_assigned_by_brokers: bool,
 }
 
 impl ClientContext for Context {
@@ -149,9 +165,12 @@ impl ClientContext for Context {
         }
     }
 
-    /// That there are any is all we want to know of them.
-    fn stats_raw(&self, _: &[u8]) {
+    fn stats_raw(&self, told: &[u8]) {
         self.facts.0.signs.fetch_add(1, Ordering::Relaxed);
+        let mut notes = self.facts.notes();
+        let before = notes.adrift.take().map_or(0, |(signs, _)| signs);
+        notes.adrift =
+            statistics::adrift(told, self.is_assigned_by_brokers).map(|place| (before + 1, place));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

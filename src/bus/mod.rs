@@ -51,6 +51,7 @@ pub mod range;
 pub mod refusal;
 mod reset;
 pub mod stable;
+pub mod statistics;
 pub mod tail;
 pub mod writer;
 

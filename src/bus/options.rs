@@ -7,7 +7,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
 use super::Fatal;
-use super::client::LIFE_SIGN_MS;
+use super::client::LIFE_SIGN;
 use crate::batch::Bounds;
 use crate::config::{Compression, Config, Consumer, Delivery, Guarantee, Kafka, Protocol, Topics};
 
@@ -57,6 +57,12 @@ impl Options {
     /// What has not moved after both and as long again will not by itself.
     pub fn patience(&self) -> Duration {
         2 * (Duration::from_millis(self.delivery.transaction_timeout_ms) + SCAN)
+    }
+
+    /// How long a member may be on its way into the group while brokers can be reached: a rebalance waits for others as
+    /// long as they may be without polling.
+    pub fn joining_max(&self) -> Duration {
+        Duration::from_millis(self.consumer.max_poll_interval_ms) + Duration::from_secs(60)
     }
 
     /// The topics that a worker writes to.
@@ -152,7 +158,7 @@ fn alone(mut config: ClientConfig) -> ClientConfig {
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
-        .set("statistics.interval.ms", LIFE_SIGN_MS)
+        .set("statistics.interval.ms", LIFE_SIGN.as_millis().to_string())
         // Without a group nothing is committed under it, but librdkafka wants a name to assign.
         .set("group.id", "foretell-reader");
     config
@@ -188,7 +194,7 @@ pub fn consumer(options: &Options) -> ClientConfig {
         // librdkafka forgets committed offsets while a dead member's transaction is open, and
         // would start over or skip: the reset is ours (kafka-facts.md §0.1).
         .set("auto.offset.reset", "error")
-        .set("statistics.interval.ms", LIFE_SIGN_MS)
+        .set("statistics.interval.ms", LIFE_SIGN.as_millis().to_string())
         .set("max.poll.interval.ms", options.consumer.max_poll_interval_ms.to_string())
         .set("topic.metadata.refresh.interval.ms", options.consumer.metadata_refresh_ms.to_string())
         // Its default, a second, caps throughput at a quarter.

@@ -1,7 +1,16 @@
 //! Members come and go, and partitions are added: the others go on, and nothing is lost or doubled.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
+
+use foretell::batch::Batch;
+use foretell::bus::consumer::Consumer;
+use foretell::bus::options::{Options, reader};
+use foretell::bus::statistics;
+use foretell::config::Config;
+use rdkafka::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 
 use super::deployment::Deployment;
 use super::eventually::{SOON, eventually};
@@ -140,4 +149,75 @@ fn events_that_outgrow_their_predictions_are_answered_by_key() {
     probe.await_all(SOON);
     let outgrown = probe.answers.iter().filter(|answer| answer.input.0 >= 2);
     assert!(outgrown.count() > 0, "expected events on the new partitions");
+}
+
+/// As a worker does whose client does not find back into the group.
+#[test]
+fn a_member_that_joins_anew_loses_its_partitions_and_gets_them_again() {
+    let deployment = Deployment::new("rejoin", PARTITIONS);
+    let mut config = Config { kafka: deployment.kafka.clone(), ..Config::default() };
+    config.topics = deployment.topics.clone();
+    config.consumer.group_id = deployment.name.clone();
+    let mut member = Consumer::join(&Options::new(&config)).expect("the group can be joined");
+    let mut batch = Batch::default();
+    let mut await_change = |member: &mut Consumer| {
+        eventually(SOON, "a rebalance", || {
+            member.poll(Duration::from_millis(20), &mut batch).expect("it can be polled");
+            member.take_rebalanced()
+        })
+    };
+    let sorted = |mut partitions: Vec<i32>| {
+        partitions.sort_unstable();
+        partitions
+    };
+    let all: Vec<i32> = (0..PARTITIONS).collect();
+    assert_eq!(sorted(await_change(&mut member).assigned), all);
+    member.rejoin().expect("another client can be made");
+    let change = member.take_rebalanced().expect("its partitions are revoked");
+    assert_eq!((change.revoked, change.assigned), (all.clone(), vec![]));
+    assert_eq!(sorted(await_change(&mut member).assigned), all);
+    assert_eq!(member.stand().lags.len() + member.stand().placeless.len(), all.len());
+}
+
+/// What the statistics of a member said last: whether it is adrift.
+struct Told {
+    is_assigned_by_brokers: bool,
+    adrift: Mutex<Option<Option<String>>>,
+}
+
+impl ClientContext for Told {
+    fn stats_raw(&self, statistics: &[u8]) {
+        let adrift = statistics::adrift(statistics, self.is_assigned_by_brokers);
+        *self.adrift.lock().expect("nobody panics with it") = Some(adrift);
+    }
+}
+
+impl ConsumerContext for Told {}
+
+/// One of them has no partition: it is in its group all the same, under either protocol.
+#[test]
+fn members_with_and_without_partitions_are_not_adrift() {
+    let deployment = Deployment::new("idle-member", 1);
+    for protocol in ["classic", "consumer"] {
+        let mut config = reader(&deployment.kafka);
+        config.set("group.id", format!("{}-{protocol}", deployment.name));
+        config.set("group.protocol", protocol).set("statistics.interval.ms", "100");
+        let members = [(); 2].map(|()| {
+            let is_assigned_by_brokers = protocol == "consumer";
+            let told = Told { is_assigned_by_brokers, adrift: Mutex::default() };
+            let member: BaseConsumer<Told> = config.create_with_context(told).expect("a consumer");
+            member.subscribe(&[&deployment.topics.events]).expect("it can be subscribed");
+            member
+        });
+        eventually(SOON, "two members of the group, one with the partition", || {
+            let assigned = members.iter().map(|member| {
+                member.poll(Duration::from_millis(10));
+                member.assignment().expect("it tells").count()
+            });
+            let assigned: usize = assigned.sum();
+            let told =
+                members.iter().map(|it| it.context().adrift.lock().expect("as above").clone());
+            (assigned == 1 && told.into_iter().all(|told| told == Some(None))).then_some(())
+        });
+    }
 }

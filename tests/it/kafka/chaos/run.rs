@@ -137,8 +137,8 @@ impl Run<'_> {
 
     /// A fault that finds nothing to harm proves nothing: each instance has partitions.
     fn settle(&mut self) {
-        // One whose client is stuck takes two minutes to end.
-        eventually(3 * SOON, "all instances to have partitions", || {
+        // One whose client is stuck takes two minutes to end; one whose client does not find back into the group, six to join anew.
+        eventually(5 * SOON, "all instances to have partitions", || {
             self.stage.see_all_alive();
             let instances: Vec<_> = self.stage.instances.iter().collect();
             do_share(PARTITIONS, &instances).then_some(())
