@@ -9,16 +9,18 @@
 
 use std::cell::Cell;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::Fatal;
 use super::context::Context;
 use super::parting::Parting;
+use super::{Fatal, bounded};
 
 /// How often librdkafka's thread gives a sign of life.
 pub const LIFE_SIGN: Duration = Duration::from_secs(10);
@@ -32,7 +34,8 @@ const STEP_MAX: Duration = Duration::from_secs(1);
 
 /// Polled through [`Client::poll`] it is watched; all else it does is its consumer's.
 pub struct Client {
-    consumer: Parting<BaseConsumer<Context>>,
+    /// Shared with a call that has not come back, if there is one.
+    consumer: Arc<Parting<BaseConsumer<Context>>>,
     silence: Cell<Silence>,
 }
 
@@ -50,11 +53,17 @@ impl Client {
     /// # Errors
     /// librdkafka refuses a property.
     pub fn create(config: &ClientConfig) -> Result<Self, KafkaError> {
+        Self::giving_signs(config.clone(), LIFE_SIGN)
+    }
+
+    /// Who creates it polls it: signs that nobody serves would pile up.
+    fn giving_signs(mut config: ClientConfig, every: Duration) -> Result<Self, KafkaError> {
+        config.set("statistics.interval.ms", every.as_millis().to_string());
         let is_assigned_by_brokers = config.get("group.protocol") == Some("consumer");
         let context = Context { is_assigned_by_brokers, ..Context::default() };
         let consumer = config.create_with_context(context)?;
         let silence = Silence { signs: 0, lasts: Duration::ZERO, polled: Instant::now() };
-        Ok(Self { consumer: Parting::new(consumer), silence: Cell::new(silence) })
+        Ok(Self { consumer: Arc::new(Parting::new(consumer)), silence: Cell::new(silence) })
     }
 
     /// As [`BaseConsumer::poll`].
@@ -67,7 +76,7 @@ impl Client {
     ) -> Result<Option<KafkaResult<BorrowedMessage<'_>>>, Fatal> {
         let polled = BaseConsumer::poll(self, timeout);
         if polled.is_none() {
-            // Only now all that waited has been served, signs of life too.
+            // Signs of life come before records: those that waited have been served.
             self.silence
                 .set(self.silence.get().after(self.context().facts.signs(), Instant::now()));
             if self.silence.get().lasts > DEAD_AFTER {
@@ -80,6 +89,18 @@ impl Client {
             }
         }
         Ok(polled)
+    }
+
+    /// As `commit` of the consumer, for whom `patience` lasts: it has no bound of its own, and waits for a coordinator as
+    /// long as there is none. `None`: it has not come back, and is left behind.
+    pub fn commit_within(
+        &self,
+        offsets: &TopicPartitionList,
+        patience: Duration,
+    ) -> Option<KafkaResult<()>> {
+        let (consumer, offsets) = (Arc::clone(&self.consumer), offsets.clone());
+        let commit = move || consumer.commit(&offsets, CommitMode::Sync);
+        bounded::until(Instant::now() + patience, commit)
     }
 }
 
@@ -127,7 +148,7 @@ mod tests {
     fn a_client_without_brokers_gives_signs_of_life() {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", "127.0.0.1:1").set("group.id", "nobody");
-        let client = Client::create(config.set("statistics.interval.ms", "100")).expect("a client");
+        let client = Client::giving_signs(config, Duration::from_millis(100)).expect("a client");
         while client.context().facts.signs() < 3 {
             assert!(
                 client

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -23,6 +23,8 @@ use crate::stop::Stop;
 
 /// How long an answer about offsets may keep the loop from its other partitions.
 const GLANCE: Duration = Duration::from_millis(200);
+/// How long a commit of offsets alone may take.
+const COMMIT: Duration = Duration::from_secs(8);
 /// librdkafka repeats that it cannot connect every 30 s.
 const CUT_OFF: Duration = Duration::from_secs(35);
 
@@ -301,7 +303,8 @@ impl Consumer {
 
     /// At-least-once: commits offsets by themselves, after their predictions were delivered.
     pub fn commit(&self, offsets: &TopicPartitionList) -> Result<(), KafkaError> {
-        self.client.commit(offsets, CommitMode::Sync)
+        let late = KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut);
+        self.client.commit_within(offsets, COMMIT).unwrap_or(Err(late))
     }
 
     pub fn client(&self) -> &BaseConsumer<Context> {

@@ -96,6 +96,9 @@ impl Facts {
 
     /// Notes a rebalance that no callback tells of.
     pub fn revoked(&self, partitions: &[i32]) {
+        if partitions.is_empty() {
+            return;
+        }
         self.notes().revoked.extend(partitions);
         self.0.rebalanced.store(true, Ordering::Relaxed);
     }

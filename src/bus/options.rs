@@ -7,7 +7,6 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
 use super::Fatal;
-use super::client::LIFE_SIGN;
 use crate::batch::Bounds;
 use crate::config::{Compression, Config, Consumer, Delivery, Guarantee, Kafka, Protocol, Topics};
 
@@ -158,7 +157,6 @@ fn alone(mut config: ClientConfig) -> ClientConfig {
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
-        .set("statistics.interval.ms", LIFE_SIGN.as_millis().to_string())
         // Without a group nothing is committed under it, but librdkafka wants a name to assign.
         .set("group.id", "foretell-reader");
     config
@@ -194,7 +192,6 @@ pub fn consumer(options: &Options) -> ClientConfig {
         // librdkafka forgets committed offsets while a dead member's transaction is open, and
         // would start over or skip: the reset is ours (kafka-facts.md §0.1).
         .set("auto.offset.reset", "error")
-        .set("statistics.interval.ms", LIFE_SIGN.as_millis().to_string())
         .set("max.poll.interval.ms", options.consumer.max_poll_interval_ms.to_string())
         .set("topic.metadata.refresh.interval.ms", options.consumer.metadata_refresh_ms.to_string())
         // Its default, a second, caps throughput at a quarter.

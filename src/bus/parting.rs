@@ -1,5 +1,6 @@
 //! A client of librdkafka that nobody waits for when it is dropped.
 
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,10 @@ impl<T: Send + 'static> Deref for Parting<T> {
 
 impl<T: Send + 'static> Drop for Parting<T> {
     fn drop(&mut self) {
-        let client = self.0.take();
-        if bounded::until(Instant::now() + PATIENCE, move || drop(client)).is_none() {
+        // Where no thread can be started it is left behind, too, and not ended on this one.
+        let client = ManuallyDrop::new(self.0.take());
+        let end = move || drop(ManuallyDrop::into_inner(client));
+        if bounded::until(Instant::now() + PATIENCE, end).is_none() {
             tracing::warn!("librdkafka does not end a client; it is left behind");
         }
     }

@@ -21,6 +21,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::Fatal;
 use super::context::Context;
 use super::options::{self, Options};
+use super::parting::Parting;
 use crate::config::{OutOfRange, StartFrom};
 use crate::record::NextOffset;
 
@@ -43,7 +44,7 @@ pub struct Reset {
     is_told: bool,
     bystander: ClientConfig,
     /// Asks the broker; kept from question to question.
-    asker: Option<BaseConsumer<Context>>,
+    asker: Option<Parting<BaseConsumer<Context>>>,
     /// After so long without an answer, none will come by itself.
     patience: Duration,
     waits_since: Option<Instant>,
@@ -165,7 +166,7 @@ impl Reset {
     ) -> Result<Vec<Partition>, KafkaError> {
         let asker = match self.asker.take() {
             Some(asker) => asker,
-            None => self.bystander.create_with_context(Context::default())?,
+            None => Parting::new(self.bystander.create_with_context(Context::default())?),
         };
         let asker = &*self.asker.insert(asker);
         let committed =

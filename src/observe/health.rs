@@ -15,7 +15,8 @@ use crate::record::NextOffset;
 pub const LOADER_STUCK_AFTER: Duration = Duration::from_secs(1_800);
 
 /// A worker whose heart has not beaten for so long is stuck. It beats before each step of its bus, which takes
-/// a third of this at most, and while the brokers are away it beats on; the rest is for scoring a tile.
+/// a third of this at most, and while the brokers are away it beats on; the rest is for scoring a tile. One that
+/// stays stuck ends its instance (`app/threads.rs`).
 pub const WORKER_STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// What holds an instance back from being ready.

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
@@ -84,11 +85,19 @@ fn stop_threads(instance: &Instance, name: &str) {
     let (stopped, all_stopped) = mpsc::channel();
     // Who traces a thread has to wait for it, until it ends: only then the process can.
     thread::spawn(move || {
-        let stop = |&thread| {
+        // Asleep it holds no lock that others need.
+        let is_asleep = |stat: &String| stat.contains(") S ");
+        let stop = |&thread: &Pid| {
+            let stat = format!("/proc/{thread}/stat");
+            while fs::read_to_string(&stat).is_ok_and(|stat| !is_asleep(&stat)) {
+                std::thread::yield_now();
+            }
             ptrace::seize(thread, ptrace::Options::empty())?;
             ptrace::interrupt(thread)
         };
-        let outcome: nix::Result<()> = threads.iter().try_for_each(stop);
+        // One that has ended meanwhile does no more, either.
+        let outcomes = threads.iter().map(stop).filter(|it| *it != Err(Errno::ESRCH));
+        let outcome: nix::Result<()> = outcomes.collect();
         stopped.send(outcome).expect("it is waited for");
         // Those of this thread alone, not the children of other tests.
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
