@@ -56,7 +56,7 @@ impl Client {
         Self::giving_signs(config.clone(), LIFE_SIGN)
     }
 
-    /// Who creates it polls it: signs that nobody serves would pile up.
+    /// Who creates it polls it, or drops it soon: signs that nobody serves pile up.
     fn giving_signs(mut config: ClientConfig, every: Duration) -> Result<Self, KafkaError> {
         config.set("statistics.interval.ms", every.as_millis().to_string());
         let is_assigned_by_brokers = config.get("group.protocol") == Some("consumer");

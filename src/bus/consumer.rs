@@ -31,8 +31,6 @@ const CUT_OFF: Duration = Duration::from_secs(35);
 pub struct Consumer {
     client: Client,
     options: Options,
-    topic: String,
-    group: String,
     c_topic: CString,
     /// Where each assigned partition stands that has delivered something. A record below is
     /// dropped: after a resume, librdkafka can deliver one twice (kafka-facts.md §0.4).
@@ -56,8 +54,6 @@ impl Consumer {
         Ok(Self {
             client: member(options)?,
             options: options.clone(),
-            topic: options.topics.events.clone(),
-            group: options.consumer.group_id.clone(),
             c_topic: c_name(&options.topics.events),
             positions: HashMap::new(),
             read_to_end: HashMap::new(),
@@ -149,11 +145,11 @@ impl Consumer {
             (KafkaError::MessageConsumptionFatal(_), code) => {
                 return Err(Fatal::Unavailable(format!(
                     "the consumer of `{}` cannot go on: {code}\n\nhint: another process may use the same member name",
-                    self.topic
+                    self.topic()
                 )));
             }
             (_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                look::see_topics(self.client.client(), &[&self.topic], Operation::Read, GLANCE)?;
+                look::see_topics(self.client.client(), &[self.topic()], Operation::Read, GLANCE)?;
                 self.say(code);
             }
             _ => {
@@ -170,10 +166,16 @@ impl Consumer {
 
     fn not_permitted(&self, code: RDKafkaErrorCode) -> Fatal {
         let resource = match code {
-            RDKafkaErrorCode::GroupAuthorizationFailed => Resource::Group(&self.group),
-            _ => Resource::Topic(&self.topic),
+            RDKafkaErrorCode::GroupAuthorizationFailed => {
+                Resource::Group(&self.options.consumer.group_id)
+            }
+            _ => Resource::Topic(self.topic()),
         };
-        let doing = format!("reading `{}` as a member of group `{}`", self.topic, self.group);
+        let doing = format!(
+            "reading `{}` as a member of group `{}`",
+            self.topic(),
+            self.options.consumer.group_id
+        );
         Operation::Read.on(resource).is_lacking(&doing, code)
     }
 
@@ -224,7 +226,8 @@ impl Consumer {
     /// Finds a place for partitions that have none, if any is waiting and it is time to ask.
     pub fn find_positions(&mut self) -> Result<(), Fatal> {
         if self.reset.is_due() {
-            let Self { client, topic, assigned, positions, .. } = self;
+            let Self { client, options, assigned, positions, .. } = self;
+            let topic = &options.topics.events;
             let moved = self.reset.resolve(client, topic, assigned, positions, GLANCE)?;
             self.positions.extend(moved);
         }
@@ -262,7 +265,7 @@ impl Consumer {
     fn list(&self, partitions: &[i32]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for &partition in partitions {
-            list.add_partition(&self.topic, partition);
+            list.add_partition(self.topic(), partition);
         }
         list
     }
@@ -272,7 +275,7 @@ impl Consumer {
         let answer = self.ask_committed(partitions);
         match &answer {
             Ok(_) => self.reset.answered(),
-            Err(error) => self.reset.unanswered(&self.topic, partitions, error),
+            Err(error) => self.reset.unanswered(&self.options.topics.events, partitions, error),
         }
         answer
     }
@@ -295,7 +298,7 @@ impl Consumer {
     pub fn offsets(&self, batch: &Batch) -> Result<TopicPartitionList, Fatal> {
         let mut list = TopicPartitionList::new();
         for (partition, next) in batch.next_offsets() {
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(next.get()))
+            list.add_partition_offset(self.topic(), partition, Offset::Offset(next.get()))
                 .map_err(|error| Fatal::Bug(format!("offset {}: {error}", next.get())))?;
         }
         Ok(list)
@@ -309,6 +312,10 @@ impl Consumer {
 
     pub fn client(&self) -> &BaseConsumer<Context> {
         &self.client
+    }
+
+    fn topic(&self) -> &str {
+        &self.options.topics.events
     }
 
     pub fn rebalances(&self) -> u64 {

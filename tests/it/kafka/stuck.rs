@@ -2,6 +2,7 @@
 //! the instance ends by itself, so that it can be started again.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -13,7 +14,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use super::deployment::Deployment;
-use super::eventually::SOON;
+use super::eventually::{SOON, eventually};
 use super::feeder::Feeder;
 use super::instance::{Instance, await_shares};
 use super::probe::Probe;
@@ -29,35 +30,33 @@ const DRAIN_MS: i64 = 2_000;
 /// As librdkafka's issue 5476 does it: the group hears no more of the member, and gives its partitions to others at once.
 #[test]
 fn an_instance_whose_clients_are_stuck_is_relieved_and_ends() {
-    let deployment = Deployment::new("stuck", PARTITIONS).with("run.drain_timeout_ms", DRAIN_MS);
+    under_load("stuck", |stays, sticks| {
+        stop_threads(sticks, LIBRDKAFKA);
+        await_shares(SOON, PARTITIONS, &[stays]);
+        ends_by_itself(sticks, "librdkafka's own thread is stuck");
+    });
+}
+
+/// Its client goes on telling the group that all is well: only its end makes others take over.
+#[test]
+fn an_instance_whose_worker_is_stuck_ends_and_is_relieved() {
+    under_load("stuck-worker", |stays, sticks| {
+        stop_threads(sticks, "worker-0");
+        ends_by_itself(sticks, "worker 0 has been stuck in one step for ");
+        await_shares(SOON, PARTITIONS, &[stays]);
+    });
+}
+
+/// Two instances at work, `harm` to the second, and in the end each event is answered once.
+fn under_load(name: &str, harm: impl FnOnce(&Instance, &mut Instance)) {
+    let deployment = Deployment::new(name, PARTITIONS).with("run.drain_timeout_ms", DRAIN_MS);
     let deployment = Arc::new(deployment);
     let mut probe = Probe::new(&deployment);
     let feeder = Feeder::start(&deployment, 1000);
     let (stays, mut sticks) = (deployment.start(), deployment.start());
     await_shares(SOON, PARTITIONS, &[&stays, &sticks]);
     probe.await_answers(SOON, 1000);
-    stop_threads(&sticks, LIBRDKAFKA);
-    await_shares(SOON, PARTITIONS, &[&stays]);
-    feeder.stop();
-    probe.await_all(SOON);
-    ends_by_itself(&mut sticks, "librdkafka's own thread is stuck");
-    probe.read();
-    probe.verdict().is_exactly_once();
-}
-
-/// Its client goes on telling the group that all is well: only its end makes others take over.
-#[test]
-fn an_instance_whose_worker_is_stuck_ends_and_is_relieved() {
-    let deployment = Deployment::new("stuck-worker", PARTITIONS);
-    let deployment = Arc::new(deployment.with("run.drain_timeout_ms", DRAIN_MS));
-    let mut probe = Probe::new(&deployment);
-    let feeder = Feeder::start(&deployment, 1000);
-    let (stays, mut sticks) = (deployment.start(), deployment.start());
-    await_shares(SOON, PARTITIONS, &[&stays, &sticks]);
-    probe.await_answers(SOON, 1000);
-    stop_threads(&sticks, "worker-0");
-    ends_by_itself(&mut sticks, "worker 0 has been stuck in one step for ");
-    await_shares(SOON, PARTITIONS, &[&stays]);
+    harm(&stays, &mut sticks);
     feeder.stop();
     probe.await_all(SOON);
     probe.verdict().is_exactly_once();
@@ -73,7 +72,7 @@ fn ends_by_itself(instance: &mut Instance, why: &str) {
 /// Stops all threads of this name, for as long as the process lives.
 fn stop_threads(instance: &Instance, name: &str) {
     let tasks = fs::read_dir(format!("/proc/{}/task", instance.pid())).expect("it runs");
-    let is_called = |folder: &std::path::Path| {
+    let is_called = |folder: &Path| {
         fs::read_to_string(folder.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
     };
     let paths = tasks.map(|task| task.expect("it runs").path());
@@ -86,14 +85,14 @@ fn stop_threads(instance: &Instance, name: &str) {
     // Who traces a thread has to wait for it, until it ends: only then the process can.
     thread::spawn(move || {
         // Asleep it holds no lock that others need.
-        let is_asleep = |stat: &String| stat.contains(") S ");
-        let stop = |&thread: &Pid| {
-            let stat = format!("/proc/{thread}/stat");
-            while fs::read_to_string(&stat).is_ok_and(|stat| !is_asleep(&stat)) {
-                std::thread::yield_now();
-            }
-            ptrace::seize(thread, ptrace::Options::empty())?;
-            ptrace::interrupt(thread)
+        let is_awake = |stat: &String| !stat.contains(") S ");
+        let stop = |&task: &Pid| {
+            eventually(SOON, "a thread to sleep, or to end", || {
+                let stat = fs::read_to_string(format!("/proc/{task}/stat"));
+                stat.ok().filter(is_awake).is_none().then_some(())
+            });
+            ptrace::seize(task, ptrace::Options::empty())?;
+            ptrace::interrupt(task)
         };
         // One that has ended meanwhile does no more, either.
         let outcomes = threads.iter().map(stop).filter(|it| *it != Err(Errno::ESRCH));
